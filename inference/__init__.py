@@ -1,0 +1,3 @@
+"""Image analysis: arrays in, results out. No network, no database."""
+
+__version__ = "0.1.0"

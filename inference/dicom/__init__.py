@@ -1,0 +1,1 @@
+"""Reading DICOM: headers, per-slice times, geometry, volumes. Torch-free."""

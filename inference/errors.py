@@ -1,0 +1,26 @@
+"""Errors of the analysis.
+
+::
+
+    InferenceError
+    ├── DicomReadError      a file or a set of files cannot be read as images
+    └── NotAnalysable       the images are readable, but no trustworthy result can be had from them
+
+Every message says what was found, what was expected and what to do. No message carries patient
+data: UIDs and numbers only.
+"""
+
+
+class InferenceError(Exception):
+    """Root of all errors that the analysis raises on purpose."""
+
+
+class DicomReadError(InferenceError):
+    """A file, or a set of files, cannot be read as the images it claims to be."""
+
+
+class NotAnalysable(InferenceError):
+    """The study is readable, but a result from it could not be trusted.
+
+    The reader gets a report that says "not analysed" with this reason.
+    """

@@ -1,0 +1,98 @@
+"""The pipelines: one file each, registered by a decorator, found automatically.
+
+A pipeline module is torch-free at import. It states on top what it accepts, what it joins and its
+version; heavy imports happen inside ``run``.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from pydantic import BaseModel, ConfigDict
+
+from inference.dicom.volumes import TimeSeries, Volume
+from inference.kinds import SeriesKind
+from inference.results import PipelineResult
+
+Progress = Callable[[str, float], None]
+
+
+class PipelineSettings(BaseModel):
+    """Base of every pipeline's settings: ``[pipelines.NAME]`` of config.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a pipeline is given besides images and settings.
+
+    ``device`` is ``cpu`` or ``cuda:n``; ``progress(stage, fraction)`` is called as work goes on,
+    with the fraction of the whole run done so far (0 to 1).
+    """
+
+    device: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One registered pipeline.
+
+    ``run(images, settings, context)`` takes a :class:`TimeSeries` for kinds measured over time and
+    a :class:`Volume` for the others, and raises :class:`inference.errors.NotAnalysable` when no
+    trustworthy result can be had.
+    """
+
+    name: str
+    version: str
+    accepts: SeriesKind
+    settings: type[PipelineSettings]
+    run: Callable[..., PipelineResult]
+    joins: SeriesKind | None = None
+
+
+_REGISTRY: dict[str, Pipeline] = {}
+
+
+def pipeline(
+    *,
+    name: str,
+    version: str,
+    accepts: SeriesKind,
+    settings: type[PipelineSettings],
+    joins: SeriesKind | None = None,
+) -> Callable[[Callable[..., PipelineResult]], Callable[..., PipelineResult]]:
+    """Register the decorated ``run`` function; a name that is taken raises ValueError."""
+
+    def register(run: Callable[..., PipelineResult]) -> Callable[..., PipelineResult]:
+        if name in _REGISTRY:
+            raise ValueError(f"two pipelines are called {name!r}")
+        _REGISTRY[name] = Pipeline(name, version, accepts, settings, run, joins)
+        return run
+
+    return register
+
+
+@cache
+def all_pipelines() -> dict[str, Pipeline]:
+    """Every pipeline in this package by name (imports each module once)."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+__all__ = [
+    "Pipeline",
+    "PipelineSettings",
+    "Progress",
+    "RunContext",
+    "TimeSeries",
+    "Volume",
+    "all_pipelines",
+    "pipeline",
+]
