@@ -1,0 +1,308 @@
+"""config.toml as pydantic models: every error at once, with key path and what is allowed.
+
+The file at the root of the repository is the commented reference; every default here equals the
+value there (a test compares them).
+"""
+
+import ipaddress
+import socket
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from dicom_node.errors import ConfigError
+from dicom_node.write.series import DEFAULT_SERIES, SeriesEntry
+from inference.pipelines import PipelineSettings, all_pipelines
+
+_AE_CHARACTERS = {chr(code) for code in range(0x20, 0x7F)} - {"\\"}
+
+
+def _ae_title(value: str) -> str:
+    stripped = value.strip(" ")
+    if not 1 <= len(stripped) <= 16 or not set(stripped) <= _AE_CHARACTERS:
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters, no backslash")
+    return stripped
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    """A table of config.toml; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Node(Section):
+    """``[node]``: who and where the node is."""
+
+    ae_title: AETitle = "STROKENODE"
+    port: Port = 11112
+    bind_address: str = "0.0.0.0"
+    spool: Path = Path("spool")
+    database: str = ""
+    open_to_unknown_peers: bool = False
+    max_study_age_days: Annotated[int, Field(ge=0, le=36500)] = 0
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 20
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=16 * 2**20)] = 262144
+    max_object_mb: Annotated[int, Field(ge=1, le=65536)] = 2048
+    network_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+
+    @field_validator("bind_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        ipaddress.ip_address(value)
+        return value
+
+    @field_validator("database")
+    @classmethod
+    def _is_database_url(cls, value: str) -> str:
+        if value:
+            try:
+                url = make_url(value)
+            except ArgumentError:
+                raise ValueError("a database URL looks like sqlite:////path/file.db") from None
+            if url.get_backend_name() not in ("sqlite", "postgresql"):
+                raise ValueError("the database is sqlite or postgresql")
+        return value
+
+
+class Wants(Section):
+    """``peers.wants``: the kinds of object that a destination gets."""
+
+    derived_images: bool = True
+    secondary_captures: bool = True
+    segmentations: bool = True
+    reports: bool = True
+    parametric_maps: bool = False
+
+
+class Peer(Section):
+    """One ``[[peers]]``: a scanner, a PACS, a workstation."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    ae_title: AETitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Port = 104
+    may_send: bool = False
+    receives: bool = False
+    pipelines: tuple[str, ...] | None = None
+    wants: Wants = Wants()
+
+    def addresses(self) -> frozenset[str]:
+        """Numeric addresses of ``host`` (empty when the name cannot be resolved now)."""
+        try:
+            found = socket.getaddrinfo(self.host, None, proto=socket.IPPROTO_TCP)
+        except OSError:
+            return frozenset()
+        return frozenset(str(entry[4][0]) for entry in found)
+
+
+class Assemble(Section):
+    """``[assemble]``: how long an acquisition must be quiet before it counts as complete.
+
+    ``quiet_s`` per kind applies when no count is declared and the structure is whole;
+    ``incomplete_after_s`` when images are missing.
+    """
+
+    interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    ctp_quiet_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    ncct_quiet_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    cta_quiet_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    pwi_quiet_s: Annotated[float, Field(ge=0, le=3600)] = 15.0
+    dwi_quiet_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    other_quiet_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    incomplete_after_s: Annotated[float, Field(ge=0, le=86400)] = 120.0
+    open_association_limit_s: Annotated[float, Field(gt=0, le=86400)] = 600.0
+
+    def quiet_s(self, kind: str) -> float:
+        """Quiet time in seconds of a series kind such as ``CTP``."""
+        return float(getattr(self, f"{kind.lower()}_quiet_s"))
+
+
+class Jobs(Section):
+    """``[jobs]``: workers, leases, retries."""
+
+    workers: Annotated[int, Field(ge=0, le=64)] = 1
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    retry_after_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    lease_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
+    deadline_s: Annotated[float, Field(ge=10, le=86400)] = 1800.0
+
+
+class Send(Section):
+    """``[send]``: how results leave."""
+
+    interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    batch: Annotated[int, Field(ge=1, le=10000)] = 500
+    retry_after_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    retry_at_most_s: Annotated[float, Field(gt=0, le=86400)] = 600.0
+
+
+class Device(Section):
+    """``[device]``: where the analysis runs."""
+
+    use: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
+
+
+class Storage(Section):
+    """``[storage]``: how long things are kept, and how much room stays free."""
+
+    keep_instances_days: Annotated[float, Field(gt=0, le=36500)] = 14.0
+    keep_results_days: Annotated[float, Field(gt=0, le=36500)] = 30.0
+    min_free_gb: Annotated[float, Field(ge=0, le=100000)] = 5.0
+
+
+class Log(Section):
+    """``[log]``: level and place of the log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    file: Path | None = None
+
+
+class Config(Section):
+    """The whole of config.toml."""
+
+    node: Node = Node()
+    peers: tuple[Peer, ...] = ()
+    assemble: Assemble = Assemble()
+    jobs: Jobs = Jobs()
+    send: Send = Send()
+    device: Device = Device()
+    storage: Storage = Storage()
+    log: Log = Log()
+    pipelines: dict[str, Any] = Field(default_factory=dict)
+    series: dict[str, SeriesEntry] = Field(default_factory=dict)
+
+    @field_validator("series")
+    @classmethod
+    def _known_roles(cls, value: dict[str, SeriesEntry]) -> dict[str, SeriesEntry]:
+        unknown = sorted(set(value) - set(DEFAULT_SERIES))
+        if unknown:
+            raise ValueError(f"unknown result {unknown}; known are {sorted(DEFAULT_SERIES)}")
+        table = {**DEFAULT_SERIES, **value}
+        numbers = [entry.number for entry in table.values()]
+        twice = sorted({number for number in numbers if numbers.count(number) > 1})
+        if twice:
+            raise ValueError(f"series numbers {twice} are used twice; each result needs its own")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = all_pipelines()
+        unknown = sorted(set(self.pipelines) - set(known))
+        if unknown:
+            raise ValueError(f"pipelines: unknown {unknown}; known are {sorted(known)}")
+        names = [peer.name for peer in self.peers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"peers: names must differ, found {sorted(names)}")
+        for peer in self.peers:
+            for name in peer.pipelines or ():
+                if name not in known:
+                    raise ValueError(
+                        f"peers.{peer.name}.pipelines: unknown {name!r}; known are {sorted(known)}"
+                    )
+        return self
+
+    @property
+    def spool(self) -> Path:
+        """The spool folder, absolute."""
+        return self.node.spool.absolute()
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database; by default a SQLite file in the spool."""
+        return self.node.database or f"sqlite:///{self.spool / 'strokenode.db'}"
+
+    @cached_property
+    def series_table(self) -> dict[str, SeriesEntry]:
+        """SeriesNumber and SeriesDescription of every result."""
+        return {**DEFAULT_SERIES, **self.series}
+
+    def pipeline_settings(self, name: str) -> PipelineSettings:
+        """Validated settings of one pipeline."""
+        return all_pipelines()[name].settings.model_validate(self.pipelines.get(name, {}))
+
+    def enabled_pipelines(self) -> list[str]:
+        """Names of the pipelines that are switched on."""
+        return [name for name in all_pipelines() if self.pipeline_settings(name).enabled]
+
+    def destinations(self) -> list[Peer]:
+        """Peers that get results."""
+        return [peer for peer in self.peers if peer.receives]
+
+
+def parse(document: dict[str, Any]) -> Config:
+    """Validate a parsed config.toml.
+
+    Raises
+    ------
+    ConfigError
+        With one line per error: key path, what was found, what is allowed.
+    """
+    problems: list[str] = []
+    config = Config()
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        problems += _explain(error, ())
+    sections = document.get("pipelines", {})
+    if isinstance(sections, dict):
+        for name, pipeline in all_pipelines().items():
+            try:
+                pipeline.settings.model_validate(sections.get(name, {}))
+            except ValidationError as error:
+                problems += _explain(error, ("pipelines", name))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _explain(error: ValidationError, prefix: tuple[str, ...]) -> list[str]:
+    lines = []
+    for detail in error.errors():
+        path = ".".join(str(part) for part in (*prefix, *detail["loc"])) or "config"
+        found = repr(detail["input"])
+        shown = found if len(found) <= 60 else found[:57] + "..."
+        if detail["type"] == "missing":
+            lines.append(f"{path}: nothing found; allowed: {detail['msg']}")
+        else:
+            lines.append(f"{path}: found {shown}; allowed: {detail['msg']}")
+    return lines
+
+
+def load(path: Path) -> Config:
+    """Read and validate a config file; relative folders in it are relative to the file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not TOML, or has errors (all of them listed).
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        document = tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file; give one with --config"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not a TOML file in UTF-8: {error}"]) from None
+    config = parse(document)
+    spool = config.node.spool
+    if not spool.is_absolute():
+        node = config.node.model_copy(update={"spool": path.absolute().parent / spool})
+        config = config.model_copy(update={"node": node})
+    return config

@@ -1,0 +1,323 @@
+"""``strokenode demo``: the whole line on one machine, on real DICOM connections.
+
+An embedded PACS, the node and a simulated patient; nothing to configure, all ports are free ones,
+everything that was started is stopped again.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID
+from pynetdicom import AE, evt
+from pynetdicom.presentation import build_context, build_role
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    SecondaryCaptureImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+)
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dicom_node.config import Config, Node, Peer, Storage
+from dicom_node.errors import NodeError
+from dicom_node.jobs.database import Database
+from dicom_node.send.scu import Parcel, echo, send
+from dicom_node.status import collect
+
+_SCANNER, _PACS, _NODE = "SCANNER", "PACS", "STROKENODE"
+_START_TIMEOUT_S = 60.0
+_RESULT_TIMEOUT_S = 600.0
+_ENDED = ("done", "not_analysed", "failed", "dead")
+
+
+def run_demo(output: Path, console: Console) -> bool:
+    """Run the demonstration and leave its pictures in ``output``; True when all went well.
+
+    Raises
+    ------
+    NodeError
+        A part of it did not start or did not finish in time.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="strokenode-demo-")))
+        console.print("1. a simulated stroke patient is scanned (CT perfusion, lesion on the left)")
+        images = _simulate(folder)
+        study_uid = str(dcmread(images[0], stop_before_pixels=True).StudyInstanceUID)
+        pacs, scanner, settings = _configure(folder)
+        console.print(
+            f"2. a PACS listens on port {pacs.port}, the node on port {settings.node.port}"
+        )
+        stack.enter_context(_embedded_pacs(folder, pacs))
+        stack.enter_context(_node(folder, settings))
+        console.print(f"3. the scanner pushes {len(images)} images to the node by C-STORE")
+        _push(scanner, settings, images)
+        console.print("4. the node analyses them and sends its results to the PACS")
+        report = _wait(settings, console)
+        found = _find_series(pacs, study_uid)
+        console.print("5. what the PACS answers to a C-FIND of the patient's study:")
+        colour = [row["uid"] for row in found if row["number"] in _colour_numbers(settings)]
+        pictures = _fetch_pictures(pacs, study_uid, colour, output)
+    _print(console, found, report, pictures, time.monotonic() - started)
+    return all(job["state"] == "done" for job in report["jobs"]) and bool(found)
+
+
+def _simulate(folder: Path) -> list[Path]:
+    """Have ``strokenode simulate`` make the patient: it is a command of another package."""
+    patient = folder / "patient"
+    command = [sys.executable, "-m", "dicom_node.cli", "simulate", "ctp"]
+    options = ["--output", str(patient), "--seed", "7", "--scanner", "siemens", "--lesion", "left"]
+    outcome = subprocess.run([*command, *options], stdout=subprocess.DEVNULL, check=False)
+    images = sorted((patient / "dicom").rglob("*.dcm"))
+    if outcome.returncode or not images:
+        raise NodeError(f"'strokenode simulate' ended with {outcome.returncode} and made no images")
+    return images
+
+
+def _configure(folder: Path) -> tuple[Peer, Peer, Config]:
+    pacs_port, node_port = _free_ports(2)
+    scanner = Peer(name="scanner", ae_title=_SCANNER, host="127.0.0.1", may_send=True)
+    pacs = Peer(name="pacs", ae_title=_PACS, host="127.0.0.1", port=pacs_port, receives=True)
+    node = Node(port=node_port, bind_address="127.0.0.1", spool=folder / "spool")
+    settings = Config(node=node, peers=(scanner, pacs), storage=Storage(min_free_gb=0.5))
+    (folder / "config.toml").write_text(_as_toml(settings), encoding="utf-8")
+    return pacs, scanner, settings
+
+
+def _as_toml(settings: Config) -> str:
+    """The few settings that differ from the defaults; JSON strings are TOML strings."""
+    lines = ["[node]"]
+    lines += [
+        f"port = {settings.node.port}",
+        f"bind_address = {json.dumps(settings.node.bind_address)}",
+        f"spool = {json.dumps(str(settings.node.spool))}",
+        "[storage]",
+        f"min_free_gb = {settings.storage.min_free_gb}",
+        "[log]",
+        f"file = {json.dumps(str(settings.node.spool.parent / 'node.log'))}",
+    ]
+    for peer in settings.peers:
+        lines += [
+            "[[peers]]",
+            f"name = {json.dumps(peer.name)}",
+            f"ae_title = {json.dumps(peer.ae_title)}",
+            f"host = {json.dumps(peer.host)}",
+            f"port = {peer.port}",
+            f"may_send = {json.dumps(peer.may_send)}",
+            f"receives = {json.dumps(peer.receives)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _embedded_pacs(folder: Path, pacs: Peer) -> Iterator[None]:
+    store = folder / "pacs"
+    store.mkdir()
+    command = [
+        sys.executable, "-m", "pynetdicom", "qrscp", "--quiet", "--port", str(pacs.port),
+        "--ae-title", pacs.ae_title, "--bind-address", pacs.host, "--max-pdu", "0",
+        "--database-location", str(store / "index.sqlite"),
+        "--instance-location", str(store / "instances"),
+    ]  # fmt: skip
+    with _running(command, store, "the embedded PACS", pacs):
+        yield
+
+
+@contextmanager
+def _node(folder: Path, settings: Config) -> Iterator[None]:
+    command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", "config.toml"]
+    node = settings.node
+    own = Peer(name="node", ae_title=node.ae_title, host=node.bind_address, port=node.port)
+    with _running(command, folder, "the node", own):
+        yield
+
+
+@contextmanager
+def _running(command: list[str], folder: Path, name: str, peer: Peer) -> Iterator[None]:
+    """Run a server until the body ends; it is ready when it answers a C-ECHO."""
+    log = folder / "server.log"
+    with log.open("wb") as sink:
+        environment = {**os.environ, "TCP_NODELAY": "1"}
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment
+        )
+    try:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while echo(_SCANNER, peer, 5.0) is not None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-2000:]
+                raise NodeError(f"{name} did not start:\n{tail}")
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _push(scanner: Peer, settings: Config, images: list[Path]) -> None:
+    node = settings.node
+    target = Peer(name="node", ae_title=node.ae_title, host=node.bind_address, port=node.port)
+    parcels = []
+    for path in images:
+        dataset = dcmread(path, stop_before_pixels=True)
+        syntax = str(dataset.file_meta.TransferSyntaxUID)
+        parcels.append(Parcel(path, str(dataset.SOPClassUID), syntax))
+    taken = sum(
+        answer.event == "accepted" for answer in send(scanner.ae_title, target, parcels, 60.0)
+    )
+    if taken != len(images):
+        raise NodeError(f"the node took {taken} of {len(images)} images; see its log")
+
+
+def _wait(settings: Config, console: Console) -> dict[str, Any]:
+    """Follow the job until its results have left the node, with a progress bar."""
+    database = Database(settings.database_url)
+    deadline = time.monotonic() + _RESULT_TIMEOUT_S
+    bar = Progress(
+        TextColumn("   {task.description:<28}"), BarColumn(), TimeElapsedColumn(), console=console
+    )
+    with bar:
+        task = bar.add_task("waiting for the last image", total=1.0)
+        while time.monotonic() < deadline:
+            report = collect(database)
+            jobs = report["jobs"]
+            waiting = [row for row in report["outbox"] if row["state"] in ("pending", "sending")]
+            if jobs and all(job["state"] in _ENDED for job in jobs) and not waiting:
+                bar.update(task, completed=1.0, description="results are in the PACS")
+                return report
+            if jobs:
+                sending = jobs[0]["state"] == "written"
+                stage = (
+                    "send to the PACS" if sending else f"{jobs[0]['pipeline']}: {jobs[0]['stage']}"
+                )
+                bar.update(task, completed=jobs[0]["fraction"], description=stage)
+            time.sleep(0.2)
+    raise NodeError(
+        f"no results after {_RESULT_TIMEOUT_S:.0f} s; the node's jobs: {report['jobs']}"
+    )
+
+
+def _find_series(pacs: Peer, study_uid: str) -> list[dict[str, Any]]:
+    """Series of the study and their number of objects, by C-FIND at image level."""
+    series = []
+    query = Dataset()
+    query.QueryRetrieveLevel = "SERIES"
+    query.StudyInstanceUID = study_uid
+    for keyword in ("SeriesInstanceUID", "SeriesNumber", "Modality", "SeriesDescription"):
+        setattr(query, keyword, "")
+    for answer in _c_find(pacs, query):
+        images = Dataset()
+        images.QueryRetrieveLevel = "IMAGE"
+        images.StudyInstanceUID = study_uid
+        images.SeriesInstanceUID = answer.SeriesInstanceUID
+        images.SOPInstanceUID = ""
+        series.append(
+            {
+                "uid": str(answer.SeriesInstanceUID),
+                "number": int(answer.get("SeriesNumber") or 0),
+                "modality": str(answer.get("Modality") or ""),
+                "description": str(answer.get("SeriesDescription") or ""),
+                "objects": len(_c_find(pacs, images)),
+            }
+        )
+    return sorted(series, key=lambda row: row["number"])
+
+
+def _c_find(pacs: Peer, query: Dataset) -> list[Dataset]:
+    model = StudyRootQueryRetrieveInformationModelFind
+    association = AE(ae_title=_NODE).associate(
+        pacs.host, pacs.port, contexts=[build_context(model)], ae_title=pacs.ae_title
+    )
+    if not association.is_established:
+        raise NodeError("the embedded PACS does not answer a C-FIND")
+    try:
+        return [answer for status, answer in association.send_c_find(query, model) if answer]
+    finally:
+        association.release()
+
+
+def _colour_numbers(settings: Config) -> set[int]:
+    table = settings.series_table
+    return {entry.number for role, entry in table.items() if role.endswith("_colour")}
+
+
+def _fetch_pictures(pacs: Peer, study_uid: str, series_uids: list[str], output: Path) -> list[Path]:
+    """Fetch the colour pictures from the PACS by C-GET and keep them as PNG."""
+    from PIL import Image
+
+    if output.exists():
+        shutil.rmtree(output)
+    output.mkdir(parents=True)
+    pictures: list[Path] = []
+
+    def keep(event: evt.Event) -> int:
+        dataset = event.dataset
+        dataset.file_meta = event.file_meta
+        name = "".join(c if c.isalnum() else "-" for c in str(dataset.SeriesDescription))
+        path = output / f"{name}-{int(dataset.InstanceNumber):03d}.png"
+        Image.fromarray(dataset.pixel_array).save(path)
+        pictures.append(path)
+        return 0x0000
+
+    model = StudyRootQueryRetrieveInformationModelGet
+    association = AE(ae_title=_NODE).associate(
+        pacs.host, pacs.port, ae_title=pacs.ae_title,
+        contexts=[build_context(model), build_context(UID(SecondaryCaptureImageStorage))],
+        ext_neg=[build_role(SecondaryCaptureImageStorage, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
+    )  # fmt: skip
+    if not association.is_established:
+        raise NodeError("the embedded PACS does not answer a C-GET")
+    try:
+        for series_uid in series_uids:
+            query = Dataset()
+            query.QueryRetrieveLevel = "SERIES"
+            query.StudyInstanceUID = study_uid
+            query.SeriesInstanceUID = series_uid
+            for _status, _identifier in association.send_c_get(query, model):
+                pass
+    finally:
+        association.release()
+    return sorted(pictures)
+
+
+def _print(
+    console: Console, found: list[dict[str, Any]], report: dict[str, Any], pictures: list[Path],
+    seconds: float,
+) -> None:  # fmt: skip
+    table = Table("series", "modality", "description", "objects")
+    for row in found:
+        table.add_row(str(row["number"]), row["modality"], row["description"], str(row["objects"]))
+    console.print(table)
+    for job in report["jobs"]:
+        console.print(f"{job['pipeline']}: {job['state']} {job['reason'] or job['error'] or ''}")
+    if pictures:
+        console.print(f"{len(pictures)} pictures, for example {pictures[0]}")
+    console.print(f"done in {seconds:.0f} s; RESEARCH USE ONLY, simulated patient")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [int(item.getsockname()[1]) for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()

@@ -1,0 +1,1 @@
+"""The database, the jobs in it and the worker that runs them."""

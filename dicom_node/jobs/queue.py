@@ -1,0 +1,315 @@
+"""Jobs: creating, claiming by lease, finishing. Each function is part of one transaction.
+
+A claim counts the attempt and hands out a token; every later write of the worker checks that the
+job is still running under that token, so a worker that lost its lease can change nothing.
+"""
+
+import hashlib
+import json
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from pydicom.uid import generate_uid
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session
+
+from dicom_node.config import Jobs
+from dicom_node.errors import LeaseLost, NodeError
+from dicom_node.jobs.database import now
+from dicom_node.jobs.models import Acquisition, Instance, Job, OutboxItem
+from dicom_node.jobs.transitions import JOB, OUTBOX, JobState, OutboxState, advance
+
+_UNSENT = (OutboxState.PENDING, OutboxState.SENDING)
+_LEFT_THE_NODE = (OutboxState.SENDING, OutboxState.SENT, OutboxState.COMMITTED)
+_ENDED = (JobState.NOT_ANALYSED, JobState.FAILED, JobState.DEAD, JobState.WRITTEN, JobState.DONE)
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A pipeline run that is wanted: what on, with which settings.
+
+    ``refusal`` is the reason when the study is known not to be analysable (images missing, two
+    patients): the run then only writes the report that says so.
+    """
+
+    acquisition_id: int
+    study_uid: str
+    pipeline: str
+    version: str
+    inputs: list[str]
+    parameters: dict[str, Any]
+    peer: str | None
+    refusal: str | None = None
+    priority: int = 0
+
+    @property
+    def key(self) -> str:
+        """Equal for equal work: inputs, pipeline version, parameters and refusal."""
+        document = [sorted(self.inputs), self.pipeline, self.version, self.parameters, self.refusal]
+        text = json.dumps(document, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """One object that a run wrote; ``path`` relative to the spool."""
+
+    role: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    transfer_syntax_uid: str
+    path: str
+    destinations: tuple[str, ...]
+
+
+def worker_name() -> str:
+    """Name of this process in the job table: host, process id and start time."""
+    return _process_name(psutil.Process())
+
+
+def _process_name(process: psutil.Process) -> str:
+    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.0f}"
+
+
+def create(session: Session, request: JobRequest, *, again: bool = False) -> Job | None:
+    """Queue a run, superseding the acquisition's earlier run of the same pipeline.
+
+    Returns None when the current run already does exactly this, unless ``again`` asks for a new
+    one. Unsent objects of the superseded run are cancelled; the new one counts as a revision when
+    anything of the old one has left the node.
+    """
+    current = session.scalars(
+        select(Job)
+        .where(
+            Job.acquisition_id == request.acquisition_id,
+            Job.pipeline == request.pipeline,
+            Job.state != JobState.SUPERSEDED,
+        )
+        .order_by(Job.id.desc())
+    ).first()
+    if current is not None and current.key == request.key and not again:
+        return None
+    revision, predecessor = 1, None
+    if current is not None:
+        sent = _has_left(session, current.run_uid)
+        revision = current.revision + 1 if sent else current.revision
+        predecessor = current.run_uid if sent else current.predecessor_run_uid
+        supersede(session, current)
+    job = Job(
+        run_uid=generate_uid(prefix=None),
+        key=request.key,
+        acquisition_id=request.acquisition_id,
+        study_uid=request.study_uid,
+        pipeline=request.pipeline,
+        version=request.version,
+        inputs=sorted(request.inputs),
+        parameters=request.parameters,
+        refusal=request.refusal,
+        peer=request.peer,
+        revision=revision,
+        predecessor_run_uid=predecessor,
+        priority=request.priority,
+        state=JobState.READY,
+        created_at=now(),
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def supersede(session: Session, job: Job) -> None:
+    """Put a job out of force and cancel what it has not sent yet."""
+    job.state = advance(JOB, job.state, "supersede")
+    job.lease_token = None
+    job.finished_at = job.finished_at or now()
+    session.execute(
+        update(OutboxItem)
+        .where(OutboxItem.run_uid == job.run_uid, OutboxItem.state == OutboxState.PENDING)
+        .values(state=advance(OUTBOX, OutboxState.PENDING, "cancel"), updated_at=now())
+    )
+
+
+def rerun(session: Session, job_id: int) -> Job:
+    """Queue a job again as a new run with new UIDs.
+
+    Raises
+    ------
+    NodeError
+        There is no such job, or it has not ended yet.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NodeError(f"there is no job {job_id}; 'strokenode status' lists them")
+    if job.state not in _ENDED:
+        raise NodeError(f"job {job_id} is {job.state}; only a job that has ended can run again")
+    acquisition = session.get(Acquisition, job.acquisition_id)
+    again = create(
+        session,
+        JobRequest(
+            acquisition_id=job.acquisition_id,
+            study_uid=job.study_uid,
+            pipeline=job.pipeline,
+            version=job.version,
+            inputs=job.inputs,
+            parameters=job.parameters,
+            peer=acquisition.peer if acquisition else job.peer,
+            refusal=job.refusal,
+            priority=job.priority,
+        ),
+        again=True,
+    )
+    assert again is not None
+    return again
+
+
+def claim(session: Session, settings: Jobs) -> Job | None:
+    """Take the most urgent job that is due; its lease and token are in the returned row."""
+    due = (
+        select(Job.id)
+        .where(Job.state == JobState.READY, Job.not_before <= now())
+        .order_by(Job.priority.desc(), Job.created_at, Job.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return session.scalars(
+        update(Job)
+        .where(Job.id == due, Job.state == JobState.READY)
+        .values(
+            state=advance(JOB, JobState.READY, "claim"),
+            attempt=Job.attempt + 1,
+            worker=worker_name(),
+            lease_token=secrets.token_hex(16),
+            lease_until=now() + settings.lease_s,
+            stage="start",
+            fraction=0.0,
+            error=None,
+        )
+        .returning(Job)
+    ).one_or_none()
+
+
+def heartbeat(session: Session, job: Job, settings: Jobs, stage: str, fraction: float) -> None:
+    """Extend the lease and keep the progress.
+
+    Raises
+    ------
+    LeaseLost
+        The job is no longer this worker's.
+    """
+    _owned(session, job, lease_until=now() + settings.lease_s, stage=stage, fraction=fraction)
+
+
+def finish(
+    session: Session,
+    job: Job,
+    event: str,
+    record: dict[str, Any] | None,
+    files: Iterable[ResultFile],
+    error: str | None = None,
+) -> None:
+    """End a run: state, record and outbox rows in one transaction.
+
+    ``event`` is ``write``, ``refuse``, ``fail`` or ``give_up``.
+
+    Raises
+    ------
+    LeaseLost
+        The job is no longer this worker's; nothing is written.
+    """
+    _owned(
+        session, job, state=advance(JOB, JobState.RUNNING, event), record=record, error=error,
+        stage="finished", fraction=1.0, finished_at=now(), lease_token=None, lease_until=None,
+    )  # fmt: skip
+    session.add_all(
+        OutboxItem(
+            run_uid=job.run_uid,
+            role=file.role,
+            sop_class_uid=file.sop_class_uid,
+            sop_instance_uid=file.sop_instance_uid,
+            series_uid=file.series_uid,
+            transfer_syntax_uid=file.transfer_syntax_uid,
+            path=file.path,
+            destination=destination,
+            priority=job.priority,
+            state=OutboxState.PENDING,
+            updated_at=now(),
+        )
+        for file in files
+        for destination in file.destinations
+    )
+
+
+def retry_later(session: Session, job: Job, settings: Jobs, error: str) -> None:
+    """Give a running job back, to be tried again after a pause that doubles each time.
+
+    Raises
+    ------
+    LeaseLost
+        The job is no longer this worker's.
+    """
+    pause = settings.retry_after_s * 2 ** (job.attempt - 1)
+    _owned(
+        session, job, state=advance(JOB, JobState.RUNNING, "retry"), error=error,
+        not_before=now() + pause, lease_token=None, lease_until=None,
+    )  # fmt: skip
+
+
+def abandoned(session: Session) -> list[Job]:
+    """Running jobs whose lease has run out, or whose worker on this host no longer exists."""
+    running = session.scalars(select(Job).where(Job.state == JobState.RUNNING)).all()
+    return [job for job in running if (job.lease_until or 0) < now() or _worker_is_gone(job)]
+
+
+def mark_done(session: Session) -> int:
+    """Move written jobs whose objects have all left (or were refused) to ``done``."""
+    unsent = exists().where(OutboxItem.run_uid == Job.run_uid, OutboxItem.state.in_(_UNSENT))
+    result = session.execute(
+        update(Job)
+        .where(Job.state == JobState.WRITTEN, ~unsent)
+        .values(state=advance(JOB, JobState.WRITTEN, "sent"))
+        .returning(Job.id)
+    )
+    return len(result.all())
+
+
+def input_paths(session: Session, job: Job) -> list[str]:
+    """Spool paths of a job's input images, in the order of ``job.inputs``."""
+    rows = session.execute(
+        select(Instance.sop_instance_uid, Instance.path).where(Instance.study_uid == job.study_uid)
+    )
+    paths = {row.sop_instance_uid: row.path for row in rows}
+    return [paths[uid] for uid in job.inputs if uid in paths]
+
+
+def _owned(session: Session, job: Job, **values: Any) -> None:
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.state == JobState.RUNNING, Job.lease_token == job.lease_token)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+        .returning(Job.id)
+    )
+    if changed.one_or_none() is None:
+        raise LeaseLost(f"job {job.id}: the lease is lost, another worker or run has taken over")
+
+
+def _has_left(session: Session, run_uid: str) -> bool:
+    query = select(func.count()).where(
+        OutboxItem.run_uid == run_uid, OutboxItem.state.in_(_LEFT_THE_NODE)
+    )
+    return bool(session.scalar(query))
+
+
+def _worker_is_gone(job: Job) -> bool:
+    host, process, _started = (job.worker or "//").rsplit("/", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        return _process_name(psutil.Process(int(process))) != job.worker
+    except psutil.NoSuchProcess:
+        return True

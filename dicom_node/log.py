@@ -1,0 +1,29 @@
+"""Logging of the node: one line per event, UIDs and job ids, never patient data."""
+
+import logging
+import sys
+
+from dicom_node.config import Log
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(processName)s %(name)s: %(message)s"
+
+
+def configure(settings: Log) -> None:
+    """Send the log to standard error, or to the configured file."""
+    handler: logging.Handler
+    if settings.file is None:
+        handler = logging.StreamHandler(sys.stderr)
+    else:
+        settings.file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(settings.file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.upper())
+    # these write attribute values and raw messages, which may hold patient data
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    logging.getLogger("highdicom").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)

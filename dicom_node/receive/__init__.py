@@ -1,0 +1,1 @@
+"""The storage SCP: associations, peers, spool."""

@@ -1,0 +1,56 @@
+"""APScheduler wiring only: timers that call plain functions."""
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from dicom_node.assemble.assembler import Assembler
+from dicom_node.config import Config
+from dicom_node.jobs import maintenance
+from dicom_node.jobs.database import Database
+from dicom_node.receive.spool import Spool
+from dicom_node.send.sender import send_due
+
+_ECHO_EVERY_S = 60
+_MAINTAIN_EVERY_S = 3
+_RETENTION_EVERY_S = 3600
+
+
+def build(config: Config, database: Database, spool: Spool) -> BackgroundScheduler:
+    """A scheduler with all of the node's timers; each runs one at a time, none delays another."""
+    destinations = config.destinations()
+    scheduler = BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": ThreadPoolExecutor(max_workers=6 + 2 * len(destinations))},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+    soon = datetime.now(UTC) + timedelta(seconds=0.2)
+
+    def every(seconds: float, name: str, function: object, *arguments: object) -> None:
+        scheduler.add_job(
+            function, "interval", args=arguments, seconds=seconds, id=name, next_run_time=soon
+        )
+
+    every(config.assemble.interval_s, "assemble", Assembler(config, database, spool).run_due)
+    every(_MAINTAIN_EVERY_S, "abandoned", maintenance.requeue_abandoned, config, database, spool)
+    every(config.send.interval_s, "done", maintenance.mark_done, database)
+    every(_RETENTION_EVERY_S, "retention", maintenance.apply_retention, config, database, spool)
+    for peer in destinations:
+        every(config.send.interval_s, f"send {peer.name}", send_due, config, database, spool, peer)
+        every(_ECHO_EVERY_S, f"echo {peer.name}", maintenance.check_peer, config, database, peer)
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    return scheduler
+
+
+def run(config: Config, database: Database, spool: Spool) -> None:
+    """Run all timers until the process is ended."""
+    scheduler = build(config, database, spool)
+    scheduler.start()
+    try:
+        while True:
+            time.sleep(3600)
+    finally:
+        scheduler.shutdown(wait=False)
