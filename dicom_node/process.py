@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class Processor:
         run = RunIdentity(
             run_uid=generate_uid(prefix=None),
             software_version=__version__,
-            created=datetime.now(UTC).replace(microsecond=0),
+            created=datetime.now().astimezone().replace(microsecond=0),
         )
         written = write_results(
             result, SourceImages.from_files(paths), run, Wants(), self.config.series_table, dicom

@@ -21,6 +21,8 @@ _RETENTION_EVERY_S = 3600
 
 def build(config: Config, database: Database, spool: Spool) -> BackgroundScheduler:
     """A scheduler with all of the node's timers; each runs one at a time, none delays another."""
+    # a timer that finds its last round still running skips one: that is meant, not worth a line
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     destinations = config.destinations()
     scheduler = BackgroundScheduler(
         timezone=UTC,
@@ -41,7 +43,6 @@ def build(config: Config, database: Database, spool: Spool) -> BackgroundSchedul
     for peer in destinations:
         every(config.send.interval_s, f"send {peer.name}", send_due, config, database, spool, peer)
         every(_ECHO_EVERY_S, f"echo {peer.name}", maintenance.check_peer, config, database, peer)
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
     return scheduler
 
 

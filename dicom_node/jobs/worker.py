@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ class Worker:
             revision=job.revision,
             predecessor=self._predecessor(job),
             software_version=__version__,
-            created=datetime.fromtimestamp(job.created_at, UTC),
+            created=datetime.fromtimestamp(job.created_at).astimezone(),
         )
 
     def _predecessor(self, job: Job) -> Predecessor | None:

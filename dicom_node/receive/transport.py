@@ -15,6 +15,7 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 
 _ASSOCIATE_REQUEST_LIMIT = 1 << 18
 _PIECE = 1 << 18
+_QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
 
 class BoundedSocket(AssociationSocket):
@@ -64,6 +65,8 @@ class BoundedSocket(AssociationSocket):
                 del received[filled:]
                 break
             filled += count
+        if _QUICK_ACK is not None:  # a sender with Nagle's algorithm on waits for it
+            self.socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
         return received
 
     def _shutdown_socket(self) -> None:

@@ -13,14 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dicom_node.config import Config, parse
+from pydicom import Dataset
+from sqlalchemy import select
+
+from dicom_node.assemble.assembler import Assembler
+from dicom_node.config import Assemble, Config, parse
+from dicom_node.jobs import maintenance
 from dicom_node.jobs.database import Database
+from dicom_node.jobs.models import Job, Problem
+from dicom_node.jobs.worker import Worker
 from dicom_node.receive.scp import Receiver
 from dicom_node.receive.spool import Spool
+from dicom_node.send.sender import send_due
 from dicom_node.serve import prepare
 from dicom_node.status import collect
 from tests.support.ports import free_port
-from tests.support.scu import LOOPBACK, echo
+from tests.support.scu import LOOPBACK, echo, send_datasets
 
 SCANNER_AE = "SCANNER"
 NODE_AE = "STROKENODE"
@@ -175,3 +183,48 @@ def as_toml(document: dict[str, Any]) -> str:
                 lines.append(f"[{name}.{key}]")
                 lines += [f"{k} = {json.dumps(v)}" for k, v in inner.items()]
     return "\n".join(lines) + "\n"
+
+
+@dataclass
+class SmallNode:
+    """The node's parts in this process, driven step by step: fast, and without timers."""
+
+    config: Config
+    database: Database
+    spool: Spool
+    assembler: Assembler
+    worker: Worker
+
+    def settle(self, rounds: int = 4) -> list[Job]:
+        """Assemble, analyse and send until nothing more happens; returns all jobs, oldest first."""
+        for _ in range(rounds):
+            self.assembler.run_due()
+            while self.worker.run_one():
+                pass
+            for peer in self.config.destinations():
+                send_due(self.config, self.database, self.spool, peer)
+            maintenance.mark_done(self.database)
+        with self.database.read() as session:
+            return list(session.scalars(select(Job).order_by(Job.id)))
+
+    def problems(self) -> list[str]:
+        """Codes of everything refused or kept aside."""
+        with self.database.read() as session:
+            return list(session.scalars(select(Problem.code).order_by(Problem.id)))
+
+    def send(self, datasets: list[Dataset]) -> list[int | None]:
+        """Push images to the node over one association."""
+        return send_datasets(datasets, self.config.node.port, aec=NODE_AE, aet=SCANNER_AE)
+
+
+@contextmanager
+def small_node(
+    folder: Path, destinations: dict[str, tuple[str, int]] | None = None, **sections: Any
+) -> Iterator[SmallNode]:
+    """A node that judges at once: nothing is waited for."""
+    at_once = {name: 0.0 for name in Assemble.model_fields if name.endswith("_quiet_s")}
+    sections.setdefault("assemble", {**at_once, "incomplete_after_s": 0.0})
+    config = node_config(folder, destinations, **sections)
+    with receiving(config) as (_, database, spool):
+        assembler = Assembler(config, database, spool)
+        yield SmallNode(config, database, spool, assembler, Worker(config, database, spool, "cpu"))

@@ -1,0 +1,1 @@
+"""The DICOM node: network, state, results as DICOM."""

@@ -1,0 +1,1 @@
+"""From received instances to analysable acquisitions: kind, grouping, completeness."""

@@ -1,0 +1,1 @@
+"""Results as DICOM objects, one module per kind of object."""

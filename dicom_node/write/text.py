@@ -1,0 +1,83 @@
+"""Text that the node itself writes into DICOM objects.
+
+It is kept to characters that every DICOM character set shares, because results carry the
+SpecificCharacterSet of their source.
+"""
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+from inference.results import PipelineResult, Warning
+
+RESEARCH_USE = "RESEARCH USE ONLY; not for clinical decisions"
+
+_SPELLED = str.maketrans(
+    {
+        "\u2265": ">=", "\u2264": "<=", "\u00d7": "x", "\u00b7": ".", "\u00b5": "u", "\u03bc": "u",
+        "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00b0": "deg ", "\u2018": "'",
+        "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u03c1": "rho", "\u0394": "delta ",
+        "\\": "/", "~": "-",
+    }
+)  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """Text in printable ASCII, without the backslash that separates values.
+
+    The tilde goes as well: it and the backslash mean other characters in ISO_IR 13.
+    """
+    spelled = unicodedata.normalize("NFKD", text.translate(_SPELLED))
+    kept = (c for c in spelled if not unicodedata.combining(c))
+    return "".join(c if " " <= c <= "}" else " " if c.isspace() else "?" for c in kept)
+
+
+def shortened(text: str, length: int) -> str:
+    """ASCII text of at most ``length`` characters, cut with ``...``."""
+    text = plain(text).strip()
+    return text if len(text) <= length else text[: length - 3].rstrip() + "..."
+
+
+def number(value: float) -> str:
+    """A number for people: four significant digits, no trailing zeros."""
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def warning_codes(warnings: Sequence[Warning], length: int) -> str:
+    """Codes of the warnings as ``[!code,code,+1]`` in at most ``length`` characters."""
+    codes = list(dict.fromkeys(plain(warning.code) for warning in warnings))
+    if not codes:
+        return ""
+    for shown in range(len(codes), 0, -1):
+        rest = [f"+{len(codes) - shown}"] if shown < len(codes) else []
+        text = f"[!{','.join(codes[:shown] + rest)}]"
+        if len(text) <= length:
+            return text
+    return f"[!{len(codes)} warnings]" if length >= 15 else "[!]"
+
+
+def warning_text(warning: Warning) -> str:
+    """One warning in full, with its number."""
+    value = "" if warning.value is None else f" ({number(warning.value)})"
+    return plain(f"{warning.code}: {warning.text}{value}")
+
+
+def parameter_lines(result: PipelineResult) -> list[str]:
+    """How the result was made, one ``name=value`` per line, sorted by name."""
+    return [plain(f"{name}={value}") for name, value in sorted(result.parameters.items())]
+
+
+def training_statement(result: PipelineResult) -> str:
+    """What the weights were trained on, where the pipeline says so.
+
+    A pipeline that uses weights puts it into ``parameters`` under a name that ends in
+    ``trained_on``.
+    """
+    said = [
+        str(value)
+        for name, value in sorted(result.parameters.items())
+        if name.endswith("trained_on") and value
+    ]
+    return plain(f"weights trained on {', '.join(dict.fromkeys(said))}") if said else ""

@@ -1,0 +1,1 @@
+"""Perfusion: concentration, arterial input, deconvolution, lesions."""

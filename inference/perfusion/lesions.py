@@ -1,0 +1,216 @@
+"""Core and hypoperfused tissue, their volumes and their side.
+
+Absolute CBF depends on how it was computed, so the core is drawn on relative CBF, against tissue
+that the same computation calls normal. What is isolated or smaller than a cluster can reasonably
+be is noise and removed: a healthy study must show no lesion.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from inference.geometry import Geometry
+from inference.preprocess.morphology import components, dilate, erode
+from inference.results import Side
+
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Normal tissue that lesions are measured against.
+
+    ``cbf`` in mL/100 g/min and ``cbv`` in mL/100 g are means over the normal tissue; ``side`` says
+    where it lies.
+    """
+
+    cbf: float
+    cbv: float
+    side: Side
+
+
+@dataclass(frozen=True, eq=False)
+class LesionRules:
+    """Thresholds of the lesions; see the settings of the pipeline for their ranges."""
+
+    hypoperfused_tmax_s: float
+    normal_tmax_s: float
+    core_rcbf: float
+    core_reach_mm: float
+    min_cluster_ml: float
+    min_cluster_radius_mm: float
+    one_sided_share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lesions:
+    """Regions of shape ``(slice, row, column)`` and what they were measured against."""
+
+    core: BoolArray
+    hypoperfused: BoolArray
+    reference: Reference
+    side: Side | None
+
+
+def find_lesions(
+    hypoperfused: BoolArray,
+    tissue: BoolArray,
+    left: BoolArray,
+    cbf: Float32Array,
+    cbv: Float32Array,
+    tmax: Float32Array,
+    geometry: Geometry,
+    rules: LesionRules,
+) -> Lesions:
+    """Draw the core in hypoperfused tissue and say on which side both lie.
+
+    Parameters
+    ----------
+    hypoperfused : array, shape ``(slice, row, column)``
+        From :func:`prolonged_tmax` and :func:`confirm_clusters`.
+    tissue, left : array, shape ``(slice, row, column)``
+        Parenchyma without vessels, and the patient's left half.
+    cbf, cbv, tmax : array, same shape
+        In mL/100 g/min, mL/100 g and s; NaN outside the brain.
+    """
+    side = lesion_side(hypoperfused, left, geometry, rules.one_sided_share)
+    reference = normal_tissue(tissue, left, cbf, cbv, tmax, geometry, rules, side)
+    core = low_flow(tissue, cbf, reference, rules.core_rcbf, hypoperfused, geometry, rules)
+    return Lesions(core, hypoperfused, reference, side)
+
+
+def prolonged_tmax(
+    tissue: BoolArray,
+    tmax: Float32Array,
+    threshold_s: float,
+    geometry: Geometry,
+    rules: LesionRules,
+) -> BoolArray:
+    """Tissue with Tmax above ``threshold_s``, without small and without thin clusters."""
+    delayed = remove_small(tissue & (tmax > threshold_s), geometry, rules.min_cluster_ml)
+    return remove_thin(delayed, geometry, rules.min_cluster_radius_mm)
+
+
+def confirm_clusters(mask: BoolArray, values: Float32Array, lowest: float) -> BoolArray:
+    """Drop connected regions whose median of ``values`` is below ``lowest``.
+
+    Noise makes clusters of about the size of the smoothing kernel, which a wider kernel dissolves
+    and which their own mean does not give away, because they were chosen by it. ``values`` are
+    therefore taken from curves that were smoothed more widely.
+    """
+    labels, counts = components(mask)
+    groups = np.flatnonzero(counts)
+    if len(groups) == 0:
+        return mask
+    medians = np.asarray(ndimage.median(values, labels, groups))
+    return np.isin(labels, groups[medians >= lowest])
+
+
+def low_flow(
+    tissue: BoolArray,
+    cbf: Float32Array,
+    reference: Reference,
+    share: float,
+    hypoperfused: BoolArray,
+    geometry: Geometry,
+    rules: LesionRules,
+) -> BoolArray:
+    """CBF below ``share`` of normal, inside or touching hypoperfused tissue.
+
+    ``rules.core_reach_mm`` says how far outside still counts as touching.
+    """
+    near = dilate(hypoperfused, rules.core_reach_mm, geometry.pixel_spacing_mm)
+    low = tissue & near & (cbf < share * reference.cbf)
+    return remove_small(low, geometry, rules.min_cluster_ml)
+
+
+def volume_ml(mask: BoolArray, geometry: Geometry) -> float:
+    """Volume of a region of shape ``(slice, row, column)`` in mL."""
+    return float(mask.sum(axis=(1, 2)) @ geometry.voxel_volumes_ml)
+
+
+def median_in_plane(
+    values: Float32Array, mask: BoolArray, geometry: Geometry, size_mm: float
+) -> Float32Array:
+    """Median over a square of about ``size_mm`` in the slice; outside the mask nothing changes.
+
+    Voxels outside the mask take the value of the nearest voxel inside, so that they do not pull.
+    """
+    size = [
+        2 * max(0, round(size_mm / spacing / 2 - 0.25)) + 1 for spacing in geometry.pixel_spacing_mm
+    ]
+    out = values.copy()
+    if max(size) == 1:
+        return out
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        plane = mask[index]
+        nearest = ndimage.distance_transform_edt(
+            ~plane, sampling=geometry.pixel_spacing_mm, return_distances=False, return_indices=True
+        )
+        filled = values[index][tuple(nearest)]
+        out[index][plane] = ndimage.median_filter(filled, size=size)[plane]
+    return out
+
+
+def remove_small(mask: BoolArray, geometry: Geometry, smallest_ml: float) -> BoolArray:
+    """Drop connected regions below ``smallest_ml``."""
+    labels, counts = components(mask)
+    if counts.max() == 0:
+        return mask
+    volumes = np.zeros(len(counts))
+    for index, voxel_ml in enumerate(geometry.voxel_volumes_ml):
+        volumes += voxel_ml * np.bincount(labels[index].ravel(), minlength=len(counts))
+    volumes[0] = 0
+    return np.asarray((volumes >= smallest_ml)[labels])
+
+
+def remove_thin(mask: BoolArray, geometry: Geometry, radius_mm: float) -> BoolArray:
+    """Drop connected regions into which no disc of ``radius_mm`` fits in any slice.
+
+    Strips along skull and fluid come from partial volume and movement.
+    """
+    labels, _ = components(mask)
+    thick = np.unique(labels[erode(mask, radius_mm, geometry.pixel_spacing_mm)])
+    return np.isin(labels, thick[thick > 0])
+
+
+def normal_tissue(
+    tissue: BoolArray,
+    left: BoolArray,
+    cbf: Float32Array,
+    cbv: Float32Array,
+    tmax: Float32Array,
+    geometry: Geometry,
+    rules: LesionRules,
+    side: Side | None,
+) -> Reference:
+    """Mean CBF and CBV of normal tissue.
+
+    One-sided lesions are compared with the other hemisphere where Tmax is not prolonged, anything
+    else with all tissue of clearly normal Tmax. Where too little of that is left, all tissue
+    serves.
+    """
+    if side in ("L", "R"):
+        healthy = tissue & (~left if side == "L" else left) & (tmax <= rules.hypoperfused_tmax_s)
+        where: Side = "R" if side == "L" else "L"
+    else:
+        healthy, where = tissue & (tmax < rules.normal_tmax_s), "both"
+    if volume_ml(healthy, geometry) < 0.05 * volume_ml(tissue, geometry):
+        healthy, where = tissue, "both"
+    return Reference(float(cbf[healthy].mean()), float(cbv[healthy].mean()), where)
+
+
+def lesion_side(
+    lesion: BoolArray, left: BoolArray, geometry: Geometry, one_sided_share: float
+) -> Side | None:
+    """The patient's side of a lesion; ``both`` where neither side holds ``one_sided_share``."""
+    total = volume_ml(lesion, geometry)
+    if total == 0:
+        return None
+    share = volume_ml(lesion & left, geometry) / total
+    if share >= one_sided_share:
+        return "L"
+    return "R" if 1 - share >= one_sided_share else "both"

@@ -1,0 +1,74 @@
+"""CT perfusion: maps of CBF, CBV, MTT, Tmax and TTP, core and hypoperfused tissue."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from inference.dicom.volumes import TimeSeries
+from inference.kinds import SeriesKind
+from inference.pipelines import PipelineSettings, RunContext, pipeline
+from inference.results import PipelineResult
+
+NAME = "ctp_perfusion"
+VERSION = "0.1.0"
+
+
+class CtpPerfusionSettings(PipelineSettings):
+    """``[pipelines.ctp_perfusion]``: every constant that shapes the result."""
+
+    solver: Literal["osvd", "bsvd", "ssvd"] = "osvd"
+    oscillation_target: float = Field(0.035, ge=0.005, le=0.5)
+    truncation: float = Field(0.15, ge=0.01, le=0.9)
+    quadrature: Literal["rectangle", "simpson"] = "rectangle"
+    tmax_min_s: float = Field(-6.0, ge=-20, le=0)
+    tmax_max_s: float = Field(30.0, ge=12, le=120)
+    smoothing_mm: float = Field(2.5, ge=0, le=10)
+    max_smoothing_mm: float = Field(5.0, ge=0, le=10)
+    contrast_to_noise: float = Field(6.0, ge=0, le=50)
+    time_step_s: float = Field(1.0, ge=0.25, le=4)
+    max_duration_s: float = Field(120, ge=30, le=600)
+    min_time_points: int = Field(8, ge=5, le=100)
+    slab_thickness_mm: float = Field(5.0, ge=1, le=20)
+    search_thickness_mm: float = Field(2.0, ge=0.5, le=20)
+    search_pixel_mm: float = Field(0.8, ge=0.2, le=4)
+    kh: float = Field(0.73, ge=0.3, le=1.5)
+    rho_g_per_ml: float = Field(1.04, ge=0.9, le=1.2)
+    min_rise_hu: float = Field(4.0, ge=1, le=50)
+    tissue_min_hu: float = Field(15.0, ge=-10, le=30)
+    tissue_max_hu: float = Field(90.0, ge=50, le=200)
+    brain_rim_mm: float = Field(2.0, ge=0, le=10)
+    min_brain_ml: float = Field(50.0, ge=1, le=500)
+    vessel_cbv_factor: float = Field(2.5, ge=1.5, le=10)
+    vessel_margin_mm: float = Field(1.0, ge=0, le=10)
+    median_mm: float = Field(3.0, ge=0, le=20)
+    hypoperfused_tmax_s: float = Field(6.0, ge=2, le=15)
+    normal_tmax_s: float = Field(4.0, ge=1, le=10)
+    core_rcbf: float = Field(0.30, ge=0.05, le=0.9)
+    core_reach_mm: float = Field(4.0, ge=0, le=30)
+    min_cluster_ml: float = Field(1.0, ge=0, le=20)
+    min_cluster_radius_mm: float = Field(2.5, ge=0, le=10)
+    confirmation_cnr: float = Field(16.0, ge=0, le=100)
+    confirmation_share: float = Field(0.85, ge=0, le=1)
+    one_sided_share: float = Field(0.7, ge=0.5, le=1)
+
+
+@pipeline(name=NAME, version=VERSION, accepts=SeriesKind.CTP, settings=CtpPerfusionSettings)
+def run(series: TimeSeries, settings: CtpPerfusionSettings, context: RunContext) -> PipelineResult:
+    """Analyse one CT perfusion acquisition.
+
+    Parameters
+    ----------
+    series : TimeSeries
+        HU of shape ``(time, slice, row, column)``; not changed.
+    settings : CtpPerfusionSettings
+    context : RunContext
+
+    Raises
+    ------
+    inference.errors.NotAnalysable
+        No head, no contrast, no baseline, no arterial input, too few time points, or a scan that
+        was cut before the bolus had passed.
+    """
+    from inference.perfusion.ct_analysis import analyse
+
+    return analyse(series, settings, context)

@@ -1,0 +1,1 @@
+"""Masks, smoothing and resampling before the analysis proper."""

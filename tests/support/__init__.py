@@ -1,0 +1,1 @@
+"""Helpers for everybody's tests: simulated studies and DICOM peers."""

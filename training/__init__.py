@@ -1,0 +1,1 @@
+"""What makes the contents of ``inference/weights``: simulation, training, evaluation."""

@@ -1,0 +1,1 @@
+"""Digital stroke patients with known truth."""
