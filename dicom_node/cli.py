@@ -8,16 +8,20 @@ import logging
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dicom_node import config as configuration
-from dicom_node.errors import ConfigError, NodeError
+from dicom_node.errors import NodeError
 from inference import __version__
+
+if TYPE_CHECKING:
+    from dicom_node.jobs.database import Database
 
 app = typer.Typer(
     help="StrokeNode: a DICOM node for stroke CT and MR. RESEARCH USE ONLY.",
@@ -72,7 +76,7 @@ def check(
     healthy = True
     for name, good, details in run_checks(settings, echo=echo):
         healthy &= good
-        table.add_row(name, "[green]ok[/]" if good else "[red]problem[/]", details)
+        table.add_row(name, "[green]ok[/]" if good else "[red]problem[/]", escape(details))
     console.print(table)
     if not healthy:
         raise typer.Exit(1)
@@ -101,7 +105,8 @@ def classify(
         notes = [*row["evidence"], *([row["reason"]] if row["reason"] else [])]
         table.add_row(
             row["kind"], str(row["slices"]), str(row["time_points"]),
-            "yes" if row["complete"] else "no", str(len(row["series_uids"])), "\n".join(notes),
+            "yes" if row["complete"] else "no", str(len(row["series_uids"])),
+            escape("\n".join(notes)),
         )  # fmt: skip
     console.print(table)
 
@@ -109,7 +114,7 @@ def classify(
 @app.command()
 def process(
     folder: Annotated[Path, typer.Argument(metavar="INPUT_DIR", help="Folder with DICOM files.")],
-    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    output: Annotated[Path, typer.Option(file_okay=False, help="Folder for the results.")],
     pipeline: Annotated[list[str] | None, typer.Option(help="Run only these pipelines.")] = None,
     method: Annotated[str, typer.Option(help=" | ".join(_METHODS))] = "auto",
     nifti: Annotated[bool, typer.Option("--nifti", help="Write NIfTI files as well.")] = False,
@@ -119,6 +124,7 @@ def process(
     """Run the pipelines on a folder and write DICOM and results.json, without network."""
     from dicom_node.jobs.analysis import resolve_device
     from dicom_node.process import Processor, find_acquisitions, refusal, write_json
+    from dicom_node.tables import results_table
     from inference.pipelines import all_pipelines
 
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -162,11 +168,12 @@ def process(
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
-        _print_results(records)
-        for item in found:
-            if not processor.pipelines_for(item, wanted):
-                console.print(f"{item.kind.kind.value}: for no pipeline ({item.kind.reason})")
-        console.print(f"results: {output / 'results.json'}")
+        console.print(results_table(records))
+        console.print(f"results: {escape(str(output / 'results.json'))}", soft_wrap=True)
+    for item in found:
+        if not processor.pipelines_for(item, wanted):
+            text = f"{item.kind.kind.value}: for no pipeline ({item.kind.reason})"
+            (errors if as_json else console).print(escape(text), soft_wrap=True)
     if any(record["status"] == "failed" for record in records):
         raise typer.Exit(1)
 
@@ -174,17 +181,13 @@ def process(
 @app.command()
 def status(config: ConfigOption = _DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show acquisitions, jobs, outbox, problems and peers."""
-    from dicom_node.jobs.database import Database
     from dicom_node.status import collect
 
-    settings = configuration.load(config)
-    if not settings.node.database and not (settings.spool / "strokenode.db").exists():
-        raise NodeError(f"no node has run with spool {settings.spool} yet; start one with 'serve'")
-    report = collect(Database(settings.database_url))
+    report = collect(_database(configuration.load(config)))
     if as_json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
         return
-    hidden = {"evidence", "series_uids", "sop_instance_uid", "version"}
+    hidden = {"evidence", "series_uids", "sop_instance_uid", "version", "record"}
     for title, rows in report.items():
         if rows:
             columns = [name for name in rows[0] if name not in hidden]
@@ -203,9 +206,8 @@ def retry(
 ) -> None:
     """Run a job that has ended again, as a new run that supersedes it."""
     from dicom_node.jobs import queue
-    from dicom_node.jobs.database import Database
 
-    with Database(configuration.load(config).database_url).write() as session:
+    with _database(configuration.load(config)).write() as session:
         again = queue.rerun(session, job)
         number, revision = again.id, again.revision
     console.print(f"job {job} runs again as job {number} (revision {revision})")
@@ -218,14 +220,13 @@ def resend(
     config: ConfigOption = _DEFAULT_CONFIG,
 ) -> None:
     """Send a study's results to a destination once more."""
-    from dicom_node.jobs.database import Database
     from dicom_node.send import outbox
 
     settings = configuration.load(config)
     names = [peer.name for peer in settings.destinations()]
     if to not in names:
         raise NodeError(f"--to: found {to!r}; destinations are {names}")
-    with Database(settings.database_url).write() as session:
+    with _database(settings).write() as session:
         count = outbox.resend(session, study, to)
     if count == 0:
         raise NodeError(f"nothing of study {study} has gone to {to} yet; see 'status'")
@@ -257,16 +258,19 @@ def main() -> None:
         app.add_typer(entry.load(), name=entry.name)
     try:
         app()
-    except ConfigError as error:
-        errors.print(f"[red]error:[/] {_plain(error)}")
-        sys.exit(2)
     except NodeError as error:
-        errors.print(f"[red]error:[/] {_plain(error)}")
-        sys.exit(2 if isinstance(error, NodeError) and not error.retryable else 1)
+        errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1 if error.retryable else 2)
 
 
-def _plain(error: Exception) -> str:
-    return str(error).replace("[", r"\[")
+def _database(settings: configuration.Config) -> "Database":
+    """The database of a node that has run."""
+    from dicom_node.jobs.database import Database
+
+    database = Database(settings.database_url)
+    if not database.exists():
+        raise NodeError(f"no node has run with spool {settings.spool} yet; start one with 'serve'")
+    return database
 
 
 def _progress_bar() -> Progress:
@@ -278,34 +282,15 @@ def _progress_bar() -> Progress:
 
 def _name_unreadable(unreadable: list[tuple[Path, str]]) -> None:
     for path, reason in unreadable:
-        errors.print(f"[yellow]not read:[/] {path}: {reason}")
-
-
-def _print_results(records: list[dict[str, Any]]) -> None:
-    table = Table("pipeline", "status", "result", "objects", "seconds")
-    for record in records:
-        numbers = [
-            f"{name} {m['value']:.1f} {m['unit']}"
-            for name, m in record["measurements"].items()
-            if m["value"] is not None
-        ]
-        warnings = [f"warning {w['code']}: {w['text']}" for w in record["warnings"]]
-        side = [f"side {record['side']}"] if record["side"] else []
-        reason = [record["reason"]] if record["reason"] else []
-        table.add_row(
-            record["pipeline"], record["status"],
-            "\n".join(reason + side + numbers + warnings), str(len(record["outputs"])),
-            f"{record['timings_s'].get('total', 0):.1f}",
-        )  # fmt: skip
-    console.print(table)
+        errors.print(f"[yellow]not read:[/] {escape(f'{path}: {reason}')}", soft_wrap=True)
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
-    return "" if value is None else str(value)
+        return escape(", ".join(str(item) for item in value))
+    return "" if value is None else escape(str(value))
 
 
 if __name__ == "__main__":

@@ -12,18 +12,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context, build_role
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    SecondaryCaptureImageStorage,
-    StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
 )
 from rich.console import Console
@@ -35,10 +39,17 @@ from dicom_node.errors import NodeError
 from dicom_node.jobs.database import Database
 from dicom_node.send.scu import Parcel, echo, send
 from dicom_node.status import collect
+from dicom_node.tables import results_table
 
 _SCANNER, _PACS, _NODE = "SCANNER", "PACS", "STROKENODE"
 _START_TIMEOUT_S = 60.0
 _RESULT_TIMEOUT_S = 600.0
+_RESULT_CLASSES = (
+    CTImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    Comprehensive3DSRStorage,
+)
 _ENDED = ("done", "not_analysed", "failed", "dead")
 
 
@@ -65,13 +76,14 @@ def run_demo(output: Path, console: Console) -> bool:
         console.print(f"3. the scanner pushes {len(images)} images to the node by C-STORE")
         _push(scanner, settings, images)
         console.print("4. the node analyses them and sends its results to the PACS")
-        report = _wait(settings, console)
-        found = _find_series(pacs, study_uid)
-        console.print("5. what the PACS answers to a C-FIND of the patient's study:")
-        colour = [row["uid"] for row in found if row["number"] in _colour_numbers(settings)]
-        pictures = _fetch_pictures(pacs, study_uid, colour, output)
-    _print(console, found, report, pictures, time.monotonic() - started)
-    return all(job["state"] == "done" for job in report["jobs"]) and bool(found)
+        records = _wait(settings, console)
+        console.print("5. the patient's study, fetched back from the PACS by C-GET:")
+        table, pictures = _fetch(pacs, study_uid, output)
+        console.print(table, results_table(records))
+    console.print("pictures:", *(f"  {path}" for path in pictures), sep="\n")
+    seconds = time.monotonic() - started
+    console.print(f"done in {seconds:.0f} s; RESEARCH USE ONLY, simulated patient")
+    return bool(pictures) and all(record["status"] == "ok" for record in records)
 
 
 def _simulate(folder: Path) -> list[Path]:
@@ -185,8 +197,8 @@ def _push(scanner: Peer, settings: Config, images: list[Path]) -> None:
         raise NodeError(f"the node took {taken} of {len(images)} images; see its log")
 
 
-def _wait(settings: Config, console: Console) -> dict[str, Any]:
-    """Follow the job until its results have left the node, with a progress bar."""
+def _wait(settings: Config, console: Console) -> list[dict[str, Any]]:
+    """Follow the jobs until their results have left, with a progress bar; what they found."""
     database = Database(settings.database_url)
     deadline = time.monotonic() + _RESULT_TIMEOUT_S
     bar = Progress(
@@ -200,7 +212,7 @@ def _wait(settings: Config, console: Console) -> dict[str, Any]:
             waiting = [row for row in report["outbox"] if row["state"] in ("pending", "sending")]
             if jobs and all(job["state"] in _ENDED for job in jobs) and not waiting:
                 bar.update(task, completed=1.0, description="results are in the PACS")
-                return report
+                return [job["record"] for job in jobs if job["record"]]
             if jobs:
                 sending = jobs[0]["state"] == "written"
                 stage = (
@@ -213,103 +225,54 @@ def _wait(settings: Config, console: Console) -> dict[str, Any]:
     )
 
 
-def _find_series(pacs: Peer, study_uid: str) -> list[dict[str, Any]]:
-    """Series of the study and their number of objects, by C-FIND at image level."""
-    series = []
-    query = Dataset()
-    query.QueryRetrieveLevel = "SERIES"
-    query.StudyInstanceUID = study_uid
-    for keyword in ("SeriesInstanceUID", "SeriesNumber", "Modality", "SeriesDescription"):
-        setattr(query, keyword, "")
-    for answer in _c_find(pacs, query):
-        images = Dataset()
-        images.QueryRetrieveLevel = "IMAGE"
-        images.StudyInstanceUID = study_uid
-        images.SeriesInstanceUID = answer.SeriesInstanceUID
-        images.SOPInstanceUID = ""
-        series.append(
-            {
-                "uid": str(answer.SeriesInstanceUID),
-                "number": int(answer.get("SeriesNumber") or 0),
-                "modality": str(answer.get("Modality") or ""),
-                "description": str(answer.get("SeriesDescription") or ""),
-                "objects": len(_c_find(pacs, images)),
-            }
-        )
-    return sorted(series, key=lambda row: row["number"])
-
-
-def _c_find(pacs: Peer, query: Dataset) -> list[Dataset]:
-    model = StudyRootQueryRetrieveInformationModelFind
-    association = AE(ae_title=_NODE).associate(
-        pacs.host, pacs.port, contexts=[build_context(model)], ae_title=pacs.ae_title
-    )
-    if not association.is_established:
-        raise NodeError("the embedded PACS does not answer a C-FIND")
-    try:
-        return [answer for status, answer in association.send_c_find(query, model) if answer]
-    finally:
-        association.release()
-
-
-def _colour_numbers(settings: Config) -> set[int]:
-    table = settings.series_table
-    return {entry.number for role, entry in table.items() if role.endswith("_colour")}
-
-
-def _fetch_pictures(pacs: Peer, study_uid: str, series_uids: list[str], output: Path) -> list[Path]:
-    """Fetch the colour pictures from the PACS by C-GET and keep them as PNG."""
+def _fetch(pacs: Peer, study_uid: str, output: Path) -> tuple[Table, list[Path]]:
+    """Fetch the study back from the PACS by C-GET: a table of its series, its pictures as PNG."""
     from PIL import Image
 
     if output.exists():
         shutil.rmtree(output)
     output.mkdir(parents=True)
+    series: Counter[tuple[int, str, str]] = Counter()
     pictures: list[Path] = []
 
     def keep(event: evt.Event) -> int:
         dataset = event.dataset
         dataset.file_meta = event.file_meta
-        name = "".join(c if c.isalnum() else "-" for c in str(dataset.SeriesDescription))
-        path = output / f"{name}-{int(dataset.InstanceNumber):03d}.png"
-        Image.fromarray(dataset.pixel_array).save(path)
-        pictures.append(path)
+        description = str(dataset.SeriesDescription)
+        series[int(dataset.SeriesNumber), str(dataset.Modality), description] += 1
+        if dataset.SOPClassUID == SecondaryCaptureImageStorage:
+            name = "".join(c if c.isalnum() else "-" for c in description)
+            path = output / f"{name}-{int(dataset.InstanceNumber):03d}.png"
+            Image.fromarray(dataset.pixel_array).save(path)
+            pictures.append(path)
         return 0x0000
 
+    _c_get(pacs, study_uid, keep)
+    table = Table("series", "modality", "description", "objects")
+    for (number, modality, description), objects in sorted(series.items()):
+        table.add_row(str(number), modality, description, str(objects))
+    return table, sorted(pictures)
+
+
+def _c_get(pacs: Peer, study_uid: str, keep: Callable[[evt.Event], int]) -> None:
     model = StudyRootQueryRetrieveInformationModelGet
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.StudyInstanceUID = study_uid
     association = AE(ae_title=_NODE).associate(
         pacs.host, pacs.port, ae_title=pacs.ae_title,
-        contexts=[build_context(model), build_context(UID(SecondaryCaptureImageStorage))],
-        ext_neg=[build_role(SecondaryCaptureImageStorage, scp_role=True)],
+        contexts=[build_context(model), *(build_context(uid) for uid in _RESULT_CLASSES)],
+        ext_neg=[build_role(uid, scp_role=True) for uid in _RESULT_CLASSES],
         evt_handlers=[(evt.EVT_C_STORE, keep)],
     )  # fmt: skip
     if not association.is_established:
         raise NodeError("the embedded PACS does not answer a C-GET")
     try:
-        for series_uid in series_uids:
-            query = Dataset()
-            query.QueryRetrieveLevel = "SERIES"
-            query.StudyInstanceUID = study_uid
-            query.SeriesInstanceUID = series_uid
-            for _status, _identifier in association.send_c_get(query, model):
-                pass
+        for status, _identifier in association.send_c_get(query, model):
+            if status.get("Status") not in (0x0000, 0xFF00):
+                raise NodeError(f"the embedded PACS answered a C-GET with {status}")
     finally:
         association.release()
-    return sorted(pictures)
-
-
-def _print(
-    console: Console, found: list[dict[str, Any]], report: dict[str, Any], pictures: list[Path],
-    seconds: float,
-) -> None:  # fmt: skip
-    table = Table("series", "modality", "description", "objects")
-    for row in found:
-        table.add_row(str(row["number"]), row["modality"], row["description"], str(row["objects"]))
-    console.print(table)
-    for job in report["jobs"]:
-        console.print(f"{job['pipeline']}: {job['state']} {job['reason'] or job['error'] or ''}")
-    if pictures:
-        console.print(f"{len(pictures)} pictures, for example {pictures[0]}")
-    console.print(f"done in {seconds:.0f} s; RESEARCH USE ONLY, simulated patient")
 
 
 def _free_ports(count: int) -> list[int]:

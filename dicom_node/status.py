@@ -88,8 +88,7 @@ def _job(row: Job) -> dict[str, Any]:
         "stage": row.stage,
         "fraction": row.fraction,
         "error": row.error,
-        "reason": (row.record or {}).get("reason", ""),
-        "warnings": [w["code"] for w in (row.record or {}).get("warnings", [])],
+        "record": row.record,
         "created_at": _time(row.created_at),
         "finished_at": _time(row.finished_at) if row.finished_at else None,
     }

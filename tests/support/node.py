@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
+from pynetdicom import _config
 from sqlalchemy import select
 
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.config import Assemble, Config, parse
 from dicom_node.jobs import maintenance
 from dicom_node.jobs.database import Database
-from dicom_node.jobs.models import Job, Problem
+from dicom_node.jobs.models import Association, Job, Problem
 from dicom_node.jobs.worker import Worker
 from dicom_node.receive.scp import Receiver
 from dicom_node.receive.spool import Spool
@@ -76,6 +78,7 @@ def receiving(config: Config) -> Iterator[tuple[Receiver, Database, Spool]]:
     """A receiver in a thread of this process."""
     spool, database = prepare(config)
     receiver = Receiver(config, database, spool)
+    switches, temporary = dict(vars(_config)), tempfile.tempdir
     receiver.start()
     thread = threading.Thread(target=receiver.serve_forever)
     thread.start()
@@ -85,6 +88,8 @@ def receiving(config: Config) -> Iterator[tuple[Receiver, Database, Spool]]:
         receiver.shutdown()
         thread.join()
         database.close()
+        vars(_config).update(switches)
+        tempfile.tempdir = temporary
 
 
 @dataclass
@@ -213,8 +218,16 @@ class SmallNode:
             return list(session.scalars(select(Problem.code).order_by(Problem.id)))
 
     def send(self, datasets: list[Dataset]) -> list[int | None]:
-        """Push images to the node over one association."""
-        return send_datasets(datasets, self.config.node.port, aec=NODE_AE, aet=SCANNER_AE)
+        """Push images to the node over one association, and wait until it is closed."""
+        statuses = send_datasets(datasets, self.config.node.port, aec=NODE_AE, aet=SCANNER_AE)
+        open_ones = select(Association.id).where(Association.closed_at.is_(None))
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with self.database.read() as session:
+                if session.scalars(open_ones).first() is None:
+                    return statuses
+            time.sleep(0.02)
+        raise AssertionError("the node keeps an association open")
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Example studies outside the repository, for tests that can do without them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -11,6 +13,9 @@ _missing = pytest.mark.skipif(
 )
 
 
-def shared_data(test: object) -> object:
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def shared_data(test: Test) -> Test:
     """Mark a test that reads ``../shared/data``; it is skipped where that folder is absent."""
-    return pytest.mark.shared_data(_missing(test))  # type: ignore[type-var]
+    return pytest.mark.shared_data(_missing(test))
