@@ -18,4 +18,5 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 def shared_data(test: Test) -> Test:
     """Mark a test that reads ``../shared/data``; it is skipped where that folder is absent."""
-    return pytest.mark.shared_data(_missing(test))
+    marked: Test = pytest.mark.shared_data(_missing(test))
+    return marked
