@@ -235,7 +235,7 @@ def resend(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for pictures and tables.")] = Path(
+    output: Annotated[Path, typer.Option(file_okay=False, help="Folder for the pictures.")] = Path(
         "demo-results"
     ),
 ) -> None:

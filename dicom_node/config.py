@@ -9,17 +9,10 @@ import socket
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -27,6 +20,8 @@ from dicom_node.errors import ConfigError
 from dicom_node.write.series import DEFAULT_SERIES, SeriesEntry
 from inference.pipelines import PipelineSettings, all_pipelines
 
+_LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_OUT_OF_RANGE = ("greater_than", "less_than")
 _AE_CHARACTERS = {chr(code) for code in range(0x20, 0x7F)} - {"\\"}
 
 
@@ -37,7 +32,21 @@ def _ae_title(value: str) -> str:
     return stripped
 
 
+def _pipeline_name(value: str) -> str:
+    if value not in all_pipelines():
+        raise ValueError(f"a pipeline: {', '.join(all_pipelines())}")
+    return value
+
+
+def _role(value: str) -> str:
+    if value not in DEFAULT_SERIES:
+        raise ValueError(f"a result: {', '.join(sorted(DEFAULT_SERIES))}")
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
+PipelineName = Annotated[str, AfterValidator(_pipeline_name)]
+Role = Annotated[str, AfterValidator(_role)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -65,7 +74,10 @@ class Node(Section):
     @field_validator("bind_address")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        ipaddress.ip_address(value)
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("an IP address such as 0.0.0.0 or 127.0.0.1") from None
         return value
 
     @field_validator("database")
@@ -78,6 +90,8 @@ class Node(Section):
                 raise ValueError("a database URL looks like sqlite:////path/file.db") from None
             if url.get_backend_name() not in ("sqlite", "postgresql"):
                 raise ValueError("the database is sqlite or postgresql")
+            if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+                raise ValueError("SQLite in a file: the node's processes share it")
         return value
 
 
@@ -100,7 +114,7 @@ class Peer(Section):
     port: Port = 104
     may_send: bool = False
     receives: bool = False
-    pipelines: tuple[str, ...] | None = None
+    pipelines: tuple[PipelineName, ...] | None = None
     wants: Wants = Wants()
 
     def addresses(self) -> frozenset[str]:
@@ -185,38 +199,8 @@ class Config(Section):
     device: Device = Device()
     storage: Storage = Storage()
     log: Log = Log()
-    pipelines: dict[str, Any] = Field(default_factory=dict)
-    series: dict[str, SeriesEntry] = Field(default_factory=dict)
-
-    @field_validator("series")
-    @classmethod
-    def _known_roles(cls, value: dict[str, SeriesEntry]) -> dict[str, SeriesEntry]:
-        unknown = sorted(set(value) - set(DEFAULT_SERIES))
-        if unknown:
-            raise ValueError(f"unknown result {unknown}; known are {sorted(DEFAULT_SERIES)}")
-        table = {**DEFAULT_SERIES, **value}
-        numbers = [entry.number for entry in table.values()]
-        twice = sorted({number for number in numbers if numbers.count(number) > 1})
-        if twice:
-            raise ValueError(f"series numbers {twice} are used twice; each result needs its own")
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        known = all_pipelines()
-        unknown = sorted(set(self.pipelines) - set(known))
-        if unknown:
-            raise ValueError(f"pipelines: unknown {unknown}; known are {sorted(known)}")
-        names = [peer.name for peer in self.peers]
-        if len(set(names)) != len(names):
-            raise ValueError(f"peers: names must differ, found {sorted(names)}")
-        for peer in self.peers:
-            for name in peer.pipelines or ():
-                if name not in known:
-                    raise ValueError(
-                        f"peers.{peer.name}.pipelines: unknown {name!r}; known are {sorted(known)}"
-                    )
-        return self
+    pipelines: dict[PipelineName, Any] = Field(default_factory=dict)
+    series: dict[Role, SeriesEntry] = Field(default_factory=dict)
 
     @property
     def spool(self) -> Path:
@@ -259,30 +243,102 @@ def parse(document: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        problems += _explain(error, ())
+        problems += _explain(error, Config, ())
     sections = document.get("pipelines", {})
     if isinstance(sections, dict):
         for name, pipeline in all_pipelines().items():
             try:
                 pipeline.settings.model_validate(sections.get(name, {}))
             except ValidationError as error:
-                problems += _explain(error, ("pipelines", name))
+                problems += _explain(error, pipeline.settings, ("pipelines", name))
+    problems += _clashes(document)
     if problems:
         raise ConfigError(problems)
     return config
 
 
-def _explain(error: ValidationError, prefix: tuple[str, ...]) -> list[str]:
+def _clashes(document: dict[str, Any]) -> list[str]:
+    """Values that must differ and do not, looked for also where other things are wrong."""
+    peers = document.get("peers")
+    entries = [peer for peer in peers if isinstance(peer, dict)] if isinstance(peers, list) else []
+    names = [entry.get("name") for entry in entries]
+    twice = sorted({name for name in names if isinstance(name, str) and names.count(name) > 1})
+    problems = [f"peers: found {name!r} as the name of two; names must differ" for name in twice]
+    numbers: dict[object, list[str]] = {}
+    series = document.get("series")
+    given = series if isinstance(series, dict) else {}
+    for role, entry in {**DEFAULT_SERIES, **given}.items():
+        number = entry.get("number") if isinstance(entry, dict) else getattr(entry, "number", None)
+        if isinstance(number, int):
+            numbers.setdefault(number, []).append(role)
+    for number, roles in numbers.items():
+        if len(roles) > 1:
+            found = f"found number {number} for {' and '.join(roles)}"
+            problems.append(f"series: {found}; each result needs its own")
+    return problems
+
+
+def _explain(error: ValidationError, model: type[BaseModel], prefix: tuple[str, ...]) -> list[str]:
+    """One line per error: key path, what was found, what is allowed."""
     lines = []
     for detail in error.errors():
-        path = ".".join(str(part) for part in (*prefix, *detail["loc"])) or "config"
-        found = repr(detail["input"])
-        shown = found if len(found) <= 60 else found[:57] + "..."
+        loc = tuple(part for part in detail["loc"] if part != "[key]")
+        path = ".".join(str(part) for part in (*prefix, *loc))
+        field, table = _locate(model, loc)
         if detail["type"] == "missing":
-            lines.append(f"{path}: nothing found; allowed: {detail['msg']}")
+            lines.append(f"{path}: found nothing; it is required")
+        elif detail["type"] == "extra_forbidden":
+            lines.append(f"{path}: found an unknown key; allowed: {', '.join(table.model_fields)}")
         else:
-            lines.append(f"{path}: found {shown}; allowed: {detail['msg']}")
+            shown = _shown(path, detail["input"])
+            lines.append(f"{path}: found {shown}; allowed: {_allowed(detail, field)}")
     return lines
+
+
+def _shown(path: str, value: object) -> str:
+    if path == "node.database":
+        return "a value that is not shown, as it may hold a password"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _allowed(detail: Any, field: FieldInfo | None) -> str:
+    bounds = _bounds(field)
+    if detail["type"] in ("model_type", "dict_type"):
+        return "a table"
+    if detail["type"] == "tuple_type":
+        return "an array"
+    message = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if not bounds:
+        return message
+    return bounds if detail["type"].startswith(_OUT_OF_RANGE) else f"{message}, {bounds}"
+
+
+def _locate(
+    model: type[BaseModel], loc: tuple[int | str, ...]
+) -> tuple[FieldInfo | None, type[BaseModel]]:
+    """The field at a path, and the innermost table around it."""
+    field = None
+    for part in loc:
+        found = model.model_fields.get(str(part))
+        if found is not None:
+            field = found
+            inner = (found.annotation, *get_args(found.annotation))
+            model = next(
+                (kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)),
+                model,
+            )
+    return field, model
+
+
+def _bounds(field: FieldInfo | None) -> str:
+    """Allowed range of a number in words; empty when it has none."""
+    words = []
+    for limit in field.metadata if field is not None else ():
+        for name, text in _LIMITS.items():
+            if hasattr(limit, name):
+                words.append(f"{text} {getattr(limit, name)}")
+    return ", ".join(words)
 
 
 def load(path: Path) -> Config:
@@ -298,6 +354,8 @@ def load(path: Path) -> Config:
         document = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; give one with --config"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror}); expected a file"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not a TOML file in UTF-8: {error}"]) from None
     config = parse(document)

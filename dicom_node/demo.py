@@ -6,7 +6,6 @@ everything that was started is stopped again.
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -229,9 +228,9 @@ def _fetch(pacs: Peer, study_uid: str, output: Path) -> tuple[Table, list[Path]]
     """Fetch the study back from the PACS by C-GET: a table of its series, its pictures as PNG."""
     from PIL import Image
 
-    if output.exists():
-        shutil.rmtree(output)
-    output.mkdir(parents=True)
+    output.mkdir(parents=True, exist_ok=True)
+    for earlier in output.glob("StrokeNode-*.png"):
+        earlier.unlink()
     series: Counter[tuple[int, str, str]] = Counter()
     pictures: list[Path] = []
 

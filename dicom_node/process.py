@@ -22,7 +22,7 @@ from dicom_node.config import Config, Wants
 from dicom_node.errors import NodeError
 from dicom_node.jobs import analysis
 from dicom_node.write.context import RunIdentity
-from dicom_node.write.results import write_results
+from dicom_node.write.results import WrittenObject, write_results
 from dicom_node.write.source import SourceImages
 from inference import __version__
 from inference.dicom.headers import read_folder
@@ -121,26 +121,17 @@ class Processor:
         group = found.group
         study_uid = group.headers[0].study_instance_uid
         folder = self._folder(study_uid, pipeline)
-        dicom = folder / "dicom"
-        dicom.mkdir(parents=True)
+        folder.mkdir(parents=True)
         try:
             result = self._analyse(found, pipeline, refusal, progress)
+            progress("write", 0.95)
+            written = self._write(result, group, folder)
         except Exception as error:
             log.exception("%s failed", pipeline.name)
             cause = f"the analysis failed: {type(error).__name__}"
             result = analysis.failed(pipeline, cause, self.device)
-        progress("write", 0.95)
-        paths = list(dict.fromkeys(header.path for header in group.headers))
-        run = RunIdentity(
-            run_uid=generate_uid(prefix=None),
-            software_version=__version__,
-            created=datetime.now().astimezone().replace(microsecond=0),
-        )
-        written = write_results(
-            result, SourceImages.from_files(paths), run, Wants(), self.config.series_table, dicom
-        )
-        if self.nifti:
-            write_nifti(result, folder)
+            shutil.rmtree(folder)
+            written = self._write(result, group, folder)
         record = analysis.record(result, study_uid, list(group.series_uids))
         record["outputs"] = [
             {
@@ -154,6 +145,21 @@ class Processor:
         ]
         progress("done", 1.0)
         return record
+
+    def _write(
+        self, result: PipelineResult, group: AcquisitionGroup, folder: Path
+    ) -> list[WrittenObject]:
+        source = SourceImages.from_files(list(dict.fromkeys(h.path for h in group.headers)))
+        run = RunIdentity(
+            run_uid=generate_uid(prefix=None),
+            software_version=__version__,
+            created=datetime.now().astimezone().replace(microsecond=0),
+        )
+        table = self.config.series_table
+        written = write_results(result, source, run, Wants(), table, folder / "dicom")
+        if self.nifti:
+            write_nifti(result, folder)
+        return written
 
     def _folder(self, study_uid: str, pipeline: Pipeline) -> Path:
         """``OUTPUT/study/pipeline``; a study's second acquisition of a kind gets ``-2`` behind."""

@@ -13,13 +13,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from dicom_node.errors import StorageError
+from dicom_node.jobs.models import Job
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,14 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _engine(url)
+
+    def exists(self) -> bool:
+        """Whether a node has made its tables here; nothing is created."""
+        target = make_url(self.url)
+        if target.get_backend_name() == "sqlite" and not Path(target.database or "").is_file():
+            return False
+        with self.engine.connect() as connection:
+            return inspect(connection).has_table(Job.__tablename__)
 
     def upgrade(self) -> None:
         """Create the tables, or bring them to this version."""
