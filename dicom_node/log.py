@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 
 from dicom_node.config import Log
 
@@ -27,3 +28,12 @@ def configure(settings: Log) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def log_failure(log: logging.Logger, what: str, error: BaseException) -> None:
+    """Log an unexpected error: its type and where it arose, not its message.
+
+    Messages of third parties may quote attribute values.
+    """
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("%s: %s\n%s", what, type(error).__name__, frames)

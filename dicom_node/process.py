@@ -21,6 +21,7 @@ from dicom_node.assemble.groups import AcquisitionGroup, acquisition_groups
 from dicom_node.config import Config, Wants
 from dicom_node.errors import NodeError
 from dicom_node.jobs import analysis
+from dicom_node.log import log_failure
 from dicom_node.write.context import RunIdentity
 from dicom_node.write.results import WrittenObject, write_results
 from dicom_node.write.source import SourceImages
@@ -126,8 +127,8 @@ class Processor:
             result = self._analyse(found, pipeline, refusal, progress)
             progress("write", 0.95)
             written = self._write(result, group, folder)
-        except Exception as error:
-            log.exception("%s failed", pipeline.name)
+        except Exception as error:  # noqa: BLE001 becomes this series' result, the rest go on
+            log_failure(log, f"{pipeline.name} failed", error)
             cause = f"the analysis failed: {type(error).__name__}"
             result = analysis.failed(pipeline, cause, self.device)
             shutil.rmtree(folder)

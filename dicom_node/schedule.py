@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -9,10 +10,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node.assemble.assembler import Assembler
 from dicom_node.config import Config
+from dicom_node.errors import NodeError
 from dicom_node.jobs import maintenance
 from dicom_node.jobs.database import Database
+from dicom_node.log import log_failure
 from dicom_node.receive.spool import Spool
 from dicom_node.send.sender import send_due
+
+log = logging.getLogger(__name__)
 
 _ECHO_EVERY_S = 60
 _MAINTAIN_EVERY_S = 3
@@ -31,10 +36,13 @@ def build(config: Config, database: Database, spool: Spool) -> BackgroundSchedul
     )
     soon = datetime.now(UTC) + timedelta(seconds=0.2)
 
-    def every(seconds: float, name: str, function: object, *arguments: object) -> None:
+    def every(
+        seconds: float, name: str, function: Callable[..., object], *arguments: object
+    ) -> None:
         scheduler.add_job(
-            function, "interval", args=arguments, seconds=seconds, id=name, next_run_time=soon
-        )
+            _guarded, "interval", args=(name, function, *arguments), seconds=seconds, id=name,
+            next_run_time=soon,
+        )  # fmt: skip
 
     every(config.assemble.interval_s, "assemble", Assembler(config, database, spool).run_due)
     every(_MAINTAIN_EVERY_S, "abandoned", maintenance.requeue_abandoned, config, database, spool)
@@ -44,6 +52,16 @@ def build(config: Config, database: Database, spool: Spool) -> BackgroundSchedul
         every(config.send.interval_s, f"send {peer.name}", send_due, config, database, spool, peer)
         every(_ECHO_EVERY_S, f"echo {peer.name}", maintenance.check_peer, config, database, peer)
     return scheduler
+
+
+def _guarded(name: str, function: Callable[..., object], *arguments: object) -> None:
+    """Run one round of a timer; an error ends the round, is logged, and the next one comes."""
+    try:
+        function(*arguments)
+    except NodeError as error:
+        log.error("%s: %s", name, error)
+    except Exception as error:  # noqa: BLE001 a timer goes on whatever happens
+        log_failure(log, name, error)
 
 
 def run(config: Config, database: Database, spool: Spool) -> None:

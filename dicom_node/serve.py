@@ -22,6 +22,7 @@ from dicom_node import log as logs
 from dicom_node.config import Config
 from dicom_node.errors import NodeError
 from dicom_node.jobs.database import Database
+from dicom_node.receive.ledger import note_problem
 from dicom_node.receive.spool import Spool
 from dicom_node.send import outbox
 
@@ -61,14 +62,12 @@ class Supervisor:
         NodeError
             Another node uses this spool, or spool or database cannot be used.
         """
-        spool, database = prepare(self.config)
+        spool = Spool(self.config.spool)
+        spool.create()
         lock = _lock(spool)
         try:
-            swept = spool.sweep()
-            with database.write() as session:
-                recovered = outbox.recover(session)
-            database.close()
-            log.info("start: %d half-received files, %d half-sent objects", swept, recovered)
+            prepare(self.config)[1].close()
+            log.info("start: %d half-written files swept", spool.sweep())
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self._stop.set())
             children = [_Child("receiver", _receive), _Child("scheduler", _schedule)]
@@ -175,7 +174,12 @@ def _receive(config: Config) -> None:
 def _schedule(config: Config) -> None:
     from dicom_node import schedule
 
-    schedule.run(config, Database(config.database_url), Spool(config.spool))
+    database = Database(config.database_url)
+    with database.write() as session:
+        for name in outbox.cancel_orphans(session, [p.name for p in config.destinations()]):
+            text = f"results for {name} are cancelled: it is no longer a destination in [[peers]]"
+            note_problem(session, "unknown_destination", text)
+    schedule.run(config, database, Spool(config.spool))
 
 
 def _work(config: Config) -> None:

@@ -76,10 +76,21 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """One reading transaction: a consistent view that holds up no writer."""
+        """One reading transaction: a consistent view that holds up no writer.
+
+        Raises
+        ------
+        StorageError
+            The database cannot be read.
+        """
         engine = self.engine.execution_options(strokenode_read=True)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        try:
+            with Session(engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            raise StorageError(
+                f"the database cannot be read ({error.orig}); check its disk"
+            ) from error
 
     def close(self) -> None:
         """Close all connections."""

@@ -17,9 +17,11 @@ from dicom_node.jobs.models import (
     Job,
     OutboxItem,
     PeerStatus,
+    Problem,
     Study,
 )
 from dicom_node.jobs.transitions import JobState, OutboxState
+from dicom_node.log import log_failure
 from dicom_node.receive.spool import Spool
 from dicom_node.send.scu import echo
 
@@ -43,11 +45,13 @@ def requeue_abandoned(config: Config, database: Database, spool: Spool) -> None:
                 with database.write() as session:
                     queue.retry_later(session, job, config.jobs, cause)
             else:
-                from dicom_node.jobs.worker import Worker, report_failure
+                from dicom_node.jobs.worker import Worker
 
-                report_failure(Worker(config, database, spool, "cpu"), job, cause, "give_up")
+                Worker(config, database, spool, "cpu").report_failure(job, cause, "give_up")
         except LeaseLost as error:
             log.info("%s", error)
+        except Exception as error:  # noqa: BLE001 one job must not hold up the others
+            log_failure(log, f"job {job.id} cannot be taken from its worker", error)
 
 
 def mark_done(database: Database) -> None:
@@ -75,13 +79,24 @@ def apply_retention(config: Config, database: Database, spool: Spool) -> None:
         folders = _old_results(session, now() - config.storage.keep_results_days * _DAY_S)
         paths = _forget_old_studies(session, now() - config.storage.keep_instances_days * _DAY_S)
         session.execute(delete(Association).where(Association.closed_at < now() - 30 * _DAY_S))
+        session.execute(delete(Problem).where(Problem.at < now() - 90 * _DAY_S))
     folders = [folder for folder in folders if (spool.results / folder).exists()]
     for folder in folders:
         shutil.rmtree(spool.results / folder)
+    removed = _remove_unlisted(database, spool, paths)
+    if folders or removed:
+        log.info("retention: %d runs and %d images deleted", len(folders), removed)
+
+
+def _remove_unlisted(database: Database, spool: Spool, paths: list[str]) -> int:
+    """Delete files that the ledger no longer lists; one that has come again by now stays."""
+    removed = 0
     for path in paths:
-        (spool.root / path).unlink(missing_ok=True)
-    if folders or paths:
-        log.info("retention: %d runs and %d images deleted", len(folders), len(paths))
+        with database.write() as session:  # no image is entered while the file goes
+            if session.scalars(select(Instance.path).where(Instance.path == path)).first() is None:
+                (spool.root / path).unlink(missing_ok=True)
+                removed += 1
+    return removed
 
 
 def _old_results(session: Session, before: float) -> list[str]:

@@ -105,8 +105,8 @@ class Job(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     run_uid: Mapped[str] = mapped_column(unique=True)
     key: Mapped[str] = mapped_column(index=True)
-    acquisition_id: Mapped[int] = mapped_column(index=True)
     study_uid: Mapped[str] = mapped_column(index=True)
+    acquisition_key: Mapped[str]
     pipeline: Mapped[str]
     version: Mapped[str]
     inputs: Mapped[list[str]]

@@ -6,10 +6,13 @@ job is still running under that token, so a worker that lost its lease can chang
 
 import hashlib
 import json
+import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,7 +23,7 @@ from sqlalchemy.orm import Session
 from dicom_node.config import Jobs
 from dicom_node.errors import LeaseLost, NodeError
 from dicom_node.jobs.database import now
-from dicom_node.jobs.models import Acquisition, Instance, Job, OutboxItem
+from dicom_node.jobs.models import Instance, Job, OutboxItem
 from dicom_node.jobs.transitions import JOB, OUTBOX, JobState, OutboxState, advance
 
 _UNSENT = (OutboxState.PENDING, OutboxState.SENDING)
@@ -36,8 +39,8 @@ class JobRequest:
     patients): the run then only writes the report that says so.
     """
 
-    acquisition_id: int
     study_uid: str
+    acquisition_key: str
     pipeline: str
     version: str
     inputs: list[str]
@@ -68,12 +71,17 @@ class ResultFile:
 
 
 def worker_name() -> str:
-    """Name of this process in the job table: host, process id and start time."""
-    return _process_name(psutil.Process())
+    """Name of this process in the job table; no other process ever has the same."""
+    return f"{socket.gethostname()}/{os.getpid()}/{_start_mark(os.getpid())}"
 
 
-def _process_name(process: psutil.Process) -> str:
-    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.0f}"
+def _start_mark(process: int) -> str:
+    """When a process started, by a clock that nobody sets: boot id and ticks since boot."""
+    if sys.platform != "linux":
+        return f"{psutil.Process(process).create_time():.0f}"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    return f"{boot}.{fields.rpartition(')')[2].split()[19]}"
 
 
 def create(session: Session, request: JobRequest, *, again: bool = False) -> Job | None:
@@ -83,28 +91,23 @@ def create(session: Session, request: JobRequest, *, again: bool = False) -> Job
     one. Unsent objects of the superseded run are cancelled; the new one counts as a revision when
     anything of the old one has left the node.
     """
-    current = session.scalars(
-        select(Job)
-        .where(
-            Job.acquisition_id == request.acquisition_id,
-            Job.pipeline == request.pipeline,
-            Job.state != JobState.SUPERSEDED,
-        )
-        .order_by(Job.id.desc())
-    ).first()
-    if current is not None and current.key == request.key and not again:
+    earlier = live_jobs(session, request.study_uid, request.acquisition_key, request.pipeline)
+    if earlier and earlier[0].key == request.key and not again:
+        for old in earlier[1:]:
+            supersede(session, old)
         return None
-    revision, predecessor = 1, None
-    if current is not None:
-        sent = _has_left(session, current.run_uid)
-        revision = current.revision + 1 if sent else current.revision
-        predecessor = current.run_uid if sent else current.predecessor_run_uid
-        supersede(session, current)
+    revision = max((job.revision for job in earlier), default=1)
+    predecessor = next((job.predecessor_run_uid for job in earlier), None)
+    sent = [job for job in earlier if _has_left(session, job.run_uid)]
+    if sent:
+        revision, predecessor = revision + 1, sent[0].run_uid
+    for old in earlier:
+        supersede(session, old)
     job = Job(
         run_uid=generate_uid(prefix=None),
         key=request.key,
-        acquisition_id=request.acquisition_id,
         study_uid=request.study_uid,
+        acquisition_key=request.acquisition_key,
         pipeline=request.pipeline,
         version=request.version,
         inputs=sorted(request.inputs),
@@ -120,6 +123,20 @@ def create(session: Session, request: JobRequest, *, again: bool = False) -> Job
     session.add(job)
     session.flush()
     return job
+
+
+def live_jobs(
+    session: Session, study_uid: str, acquisition_key: str, pipeline: str | None = None
+) -> list[Job]:
+    """An acquisition's jobs that are in force, newest first."""
+    query = select(Job).where(
+        Job.study_uid == study_uid,
+        Job.acquisition_key == acquisition_key,
+        Job.state != JobState.SUPERSEDED,
+    )
+    if pipeline is not None:
+        query = query.where(Job.pipeline == pipeline)
+    return list(session.scalars(query.order_by(Job.id.desc())))
 
 
 def supersede(session: Session, job: Job) -> None:
@@ -140,24 +157,27 @@ def rerun(session: Session, job_id: int) -> Job:
     Raises
     ------
     NodeError
-        There is no such job, or it has not ended yet.
+        There is no such job, it has not ended yet, or its images are gone.
     """
     job = session.get(Job, job_id)
     if job is None:
         raise NodeError(f"there is no job {job_id}; 'strokenode status' lists them")
     if job.state not in _ENDED:
         raise NodeError(f"job {job_id} is {job.state}; only a job that has ended can run again")
-    acquisition = session.get(Acquisition, job.acquisition_id)
+    if len(input_paths(session, job)) != len(job.inputs):
+        raise NodeError(
+            f"job {job_id}: its images are no longer in the spool; send the study again"
+        )
     again = create(
         session,
         JobRequest(
-            acquisition_id=job.acquisition_id,
             study_uid=job.study_uid,
+            acquisition_key=job.acquisition_key,
             pipeline=job.pipeline,
             version=job.version,
             inputs=job.inputs,
             parameters=job.parameters,
-            peer=acquisition.peer if acquisition else job.peer,
+            peer=job.peer,
             refusal=job.refusal,
             priority=job.priority,
         ),
@@ -244,7 +264,9 @@ def finish(
     )
 
 
-def retry_later(session: Session, job: Job, settings: Jobs, error: str) -> None:
+def retry_later(
+    session: Session, job: Job, settings: Jobs, error: str, *, pause_s: float | None = None
+) -> None:
     """Give a running job back, to be tried again after a pause that doubles each time.
 
     Raises
@@ -252,10 +274,24 @@ def retry_later(session: Session, job: Job, settings: Jobs, error: str) -> None:
     LeaseLost
         The job is no longer this worker's.
     """
-    pause = settings.retry_after_s * 2 ** (job.attempt - 1)
+    pause = settings.retry_after_s * 2 ** (job.attempt - 1) if pause_s is None else pause_s
     _owned(
         session, job, state=advance(JOB, JobState.RUNNING, "retry"), error=error,
         not_before=now() + pause, lease_token=None, lease_until=None,
+    )  # fmt: skip
+
+
+def give_back(session: Session, job: Job) -> None:
+    """Give a running job back as if it had not been claimed: the node is being stopped.
+
+    Raises
+    ------
+    LeaseLost
+        The job is no longer this worker's.
+    """
+    _owned(
+        session, job, state=advance(JOB, JobState.RUNNING, "retry"), attempt=job.attempt - 1,
+        not_before=0.0, lease_token=None, lease_until=None,
     )  # fmt: skip
 
 
@@ -306,10 +342,10 @@ def _has_left(session: Session, run_uid: str) -> bool:
 
 
 def _worker_is_gone(job: Job) -> bool:
-    host, process, _started = (job.worker or "//").rsplit("/", 2)
+    host, process, mark = (job.worker or "//").rsplit("/", 2)
     if host != socket.gethostname():
         return False
     try:
-        return _process_name(psutil.Process(int(process))) != job.worker
-    except psutil.NoSuchProcess:
+        return _start_mark(int(process)) != mark
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return True

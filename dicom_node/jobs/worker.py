@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,10 +26,12 @@ from pydicom.uid import (
 from sqlalchemy import select
 
 from dicom_node.config import Config, Wants
-from dicom_node.errors import AnalysisError, LeaseLost, NodeError, StorageError
+from dicom_node.errors import AnalysisError, LeaseLost, NodeError
 from dicom_node.jobs import analysis, queue
 from dicom_node.jobs.database import Database
 from dicom_node.jobs.models import Job, OutboxItem
+from dicom_node.jobs.transitions import OutboxState
+from dicom_node.log import log_failure
 from dicom_node.receive.ledger import note_problem
 from dicom_node.receive.spool import Spool, sync
 from dicom_node.write.context import Predecessor, RunIdentity
@@ -38,7 +40,7 @@ from dicom_node.write.source import SourceImages
 from inference import __version__
 from inference.dicom.headers import read_headers
 from inference.pipelines import all_pipelines
-from inference.results import PipelineResult
+from inference.results import PipelineResult, Status
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ _KINDS = {
     SecondaryCaptureImageStorage: "secondary_captures",
     SegmentationStorage: "segmentations",
 }
+_REPORT_RETRY_S = 600.0
 _EVENTS = {"ok": "write", "not_analysed": "refuse", "failed": "fail"}
 
 
@@ -94,13 +97,17 @@ class Worker:
             self._finish(job, result, _EVENTS[result.status])
         except LeaseLost:
             raise
+        except (SystemExit, KeyboardInterrupt):  # the node is being stopped
+            with suppress(LeaseLost), self.database.write() as session:
+                queue.give_back(session, job)
+            raise
         except Exception as error:  # noqa: BLE001 a pipeline may fail in any way; the job says how
             self._failed(job, error)
 
     def _analyse(self, job: Job, progress: "_Progress") -> PipelineResult:
-        pipeline = all_pipelines()[job.pipeline]
         if job.refusal is not None:
-            return analysis.not_analysed(pipeline, job.refusal, self.device)
+            return _nothing(job, "not_analysed", job.refusal, self.device)
+        pipeline = all_pipelines()[job.pipeline]
         settings = pipeline.settings.model_validate(job.parameters)
         headers = [h for path in self._inputs(job) for h in read_headers(path)]
         return analysis.analyse(pipeline, headers, settings, self.device, progress)
@@ -108,28 +115,59 @@ class Worker:
     def _failed(self, job: Job, error: Exception) -> None:
         """Retry what a retry can help; else report the failure to the reader."""
         cause = f"{type(error).__name__} in job {job.id}"
-        log.exception("job %d failed", job.id)
-        retryable = isinstance(error, (MemoryError, OSError)) or (
-            isinstance(error, NodeError) and error.retryable
-        )
+        log_failure(log, f"job {job.id} failed", error)
+        retryable = _can_pass(error)
         if retryable and job.attempt < self.config.jobs.max_attempts:
             with self.database.write() as session:
                 queue.retry_later(session, job, self.config.jobs, cause)
             return
-        report_failure(self, job, cause, "give_up" if retryable else "fail")
+        self.report_failure(job, cause, "give_up" if retryable else "fail")
+
+    def report_failure(self, job: Job, cause: str, event: str) -> None:
+        """Tell the reader by a report that the analysis failed, and end the job.
+
+        While the disk is full or the database locked this is tried again later; when the report
+        cannot be written for another reason the job ends all the same, and ``status`` says so.
+        """
+        text = f"the analysis failed ({cause}); the log of the node has the details"
+        try:
+            self._finish(job, _nothing(job, "failed", text, self.device), event, cause)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001 whatever kept the report from being written
+            log_failure(log, f"job {job.id}: the report of the failure cannot be written", error)
+            with self.database.write() as session:
+                if _can_pass(error):
+                    queue.retry_later(
+                        session, job, self.config.jobs, cause, pause_s=_REPORT_RETRY_S
+                    )
+                    return
+                queue.finish(session, job, event, None, [], f"{cause}; no report could be written")
+                note_problem(
+                    session,
+                    "no_report",
+                    f"job {job.id} failed ({cause}) and its report could not be written "
+                    f"({type(error).__name__}): the reader has not been told",
+                    study_uid=job.study_uid,
+                )
 
     def _finish(
         self, job: Job, result: PipelineResult, event: str, error: str | None = None
     ) -> None:
         """Write the objects, then enter state and outbox rows in one transaction."""
+        part = self.spool.results / f"{job.run_uid}.{job.lease_token}.part"
+        part.mkdir(parents=True)
+        try:
+            self._write_and_commit(job, result, event, error, part)
+        finally:  # on success it has become the run's folder
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _write_and_commit(
+        self, job: Job, result: PipelineResult, event: str, error: str | None, part: Path
+    ) -> None:
         source = SourceImages.from_files(self._inputs(job))
         destinations = self.config.destinations()
-        part = self.spool.results / f"{job.run_uid}.part"
         final = self.spool.results / job.run_uid
-        for folder in (part, final):
-            if folder.exists():  # of an attempt that ended before its transaction
-                shutil.rmtree(folder)
-        part.mkdir(parents=True)
         written = write_results(
             result, source, self._identity(job), _union(self.config), self.config.series_table, part
         )
@@ -137,8 +175,6 @@ class Worker:
             sync(item.path)
         for folder in {item.path.parent for item in written} | {part}:
             sync(folder)
-        part.replace(final)
-        sync(self.spool.results)
         files = [
             queue.ResultFile(
                 role=item.role,
@@ -159,7 +195,12 @@ class Worker:
         record = analysis.record(result, job.study_uid, series_uids)
         record["outputs"] = [output(item, final, part) for item in written]
         with self.database.write() as session:
-            queue.finish(session, job, event, record, files, error)
+            queue.finish(session, job, event, record, files, error)  # or the lease is lost
+            session.flush()
+            if final.exists():  # of an attempt that was cut off before its commit
+                shutil.rmtree(final)
+            part.replace(final)
+            sync(self.spool.results)
         log.info("job %d: %s, %d objects", job.id, result.status, len(written))
 
     def _inputs(self, job: Job) -> list[Path]:
@@ -188,7 +229,9 @@ class Worker:
         with self.database.read() as session:
             report = session.scalars(
                 select(OutboxItem).where(
-                    OutboxItem.run_uid == job.predecessor_run_uid, OutboxItem.role == "report"
+                    OutboxItem.run_uid == job.predecessor_run_uid,
+                    OutboxItem.role == "report",
+                    OutboxItem.state.in_((OutboxState.SENT, OutboxState.COMMITTED)),
                 )
             ).first()
         if report is None:
@@ -198,28 +241,16 @@ class Worker:
         )
 
 
-def report_failure(worker: Worker, job: Job, cause: str, event: str) -> None:
-    """Tell the reader by a report that the analysis failed, and end the job.
+def _nothing(job: Job, status: Status, reason: str, device: str) -> PipelineResult:
+    """The result of a run that has none; also when its pipeline is no longer installed."""
+    return PipelineResult(job.pipeline, job.version, status, reason=reason, device=device)
 
-    When even the report cannot be written the job ends all the same, and ``status`` says so.
-    """
-    pipeline = all_pipelines()[job.pipeline]
-    text = f"the analysis failed ({cause}); the log of the node has the details"
-    try:
-        worker._finish(job, analysis.failed(pipeline, text, worker.device), event, cause)
-    except (LeaseLost, StorageError):
-        raise
-    except Exception as error:
-        log.exception("job %d: the report of the failure cannot be written", job.id)
-        with worker.database.write() as session:
-            queue.finish(session, job, event, None, [], f"{cause}; no report could be written")
-            note_problem(
-                session,
-                "no_report",
-                f"job {job.id} failed ({cause}) and its report could not be written "
-                f"({type(error).__name__}): the reader has not been told",
-                study_uid=job.study_uid,
-            )
+
+def _can_pass(error: Exception) -> bool:
+    """Whether trying again later can help."""
+    return isinstance(error, (MemoryError, OSError)) or (
+        isinstance(error, NodeError) and error.retryable
+    )
 
 
 def output(item: WrittenObject, final: Path, part: Path) -> dict[str, Any]:
@@ -276,8 +307,8 @@ def _lease(database: Database, config: Config, job: Job) -> Iterator[_Progress]:
             except LeaseLost as error:
                 progress.lost = error
                 return
-            except StorageError as error:
-                log.warning("no heartbeat for job %d: %s", job.id, error)
+            except Exception as error:  # noqa: BLE001 the lease must be extended as long as it can
+                log.warning("no heartbeat for job %d: %s", job.id, type(error).__name__)
 
     thread = threading.Thread(target=beat, name=f"lease-{job.id}", daemon=True)
     thread.start()

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 from dicom_node.jobs.database import now
 from dicom_node.jobs.models import Association, Instance, OutboxItem, Problem, Study
 
+_TOUCH_EVERY_S = 60.0
+
 
 @dataclass(frozen=True)
 class SpooledInstance:
@@ -39,11 +41,11 @@ def is_own_result(session: Session, sop_instance_uid: str) -> bool:
 
 
 def record_instance(session: Session, spooled: SpooledInstance) -> None:
-    """Enter an instance and mark its study as changed."""
+    """Enter an instance, or its new file, and mark its study as changed."""
     received_at = now()
     values = {name: getattr(spooled, name) for name in spooled.__dataclass_fields__}
     study_date = values.pop("study_date")
-    session.add(Instance(**values, received_at=received_at))
+    session.merge(Instance(**values, received_at=received_at))
     study = session.get(Study, spooled.study_uid)
     if study is None:
         study = Study(study_uid=spooled.study_uid, changes=0, assembled=0)
@@ -52,6 +54,19 @@ def record_instance(session: Session, spooled: SpooledInstance) -> None:
     study.changes += 1
     study.settled = False
     study.changed_at = received_at
+
+
+def touch_study(session: Session, sop_instance_uid: str, study_uid: str) -> bool:
+    """Note that a known instance came again, which keeps its study from being deleted as old.
+
+    False when the instance is not in the ledger any more.
+    """
+    study = session.get(Study, study_uid)
+    if study is None or session.get(Instance, sop_instance_uid) is None:
+        return False
+    if now() - study.changed_at > _TOUCH_EVERY_S:
+        study.changed_at = now()
+    return True
 
 
 def note_problem(

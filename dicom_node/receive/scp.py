@@ -7,10 +7,12 @@ import ipaddress
 import logging
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -18,8 +20,9 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from dicom_node.config import Config, Peer
 from dicom_node.errors import NodeError, ReceiveError, StorageError
 from dicom_node.jobs.database import Database
+from dicom_node.log import log_failure
 from dicom_node.receive import ledger, transport
-from dicom_node.receive.checks import Identity, read_identity, same_object
+from dicom_node.receive.checks import CANNOT_UNDERSTAND, Identity, read_identity, same_object
 from dicom_node.receive.spool import Spool, file_sha256
 
 log = logging.getLogger(__name__)
@@ -30,14 +33,18 @@ _PREAMBLE_AND_GROUP_LENGTH = 144
 _REJECTED_PERMANENT = 0x01
 _BY_SERVICE_USER = 0x01
 _CALLING_AE_NOT_RECOGNISED = 0x03
+_NOT_AUTHORISED = 0x0124
+_PROCESSING_FAILURE = 0x0110
+_SAME_PROBLEM_EVERY_S = 60.0
 _IMPLEMENTATION = "STROKENODE"
 
 
 @dataclass
 class _Traffic:
-    """What one open association has done so far."""
+    """What one open association has done so far; ``peer`` is the configured one it comes from."""
 
     row_id: int
+    peer: Peer | None
     stored: int = 0
     refused: int = 0
 
@@ -53,6 +60,7 @@ class Receiver:
     database: Database
     spool: Spool
     _open: dict[int, _Traffic] = field(default_factory=dict)
+    _noted: dict[tuple[str, str], float] = field(default_factory=dict)
     _locks: list[threading.Lock] = field(
         default_factory=lambda: [threading.Lock() for _ in range(64)]
     )  # one image may come over two associations at a time
@@ -79,7 +87,7 @@ class Receiver:
         ae.acse_timeout = min(30.0, node.network_timeout_s)
         ae.dimse_timeout = node.network_timeout_s
         ae.implementation_version_name = _IMPLEMENTATION
-        ae.add_supported_context(Verification, ALL_TRANSFER_SYNTAXES)
+        ae.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             ae.add_supported_context(context.abstract_syntax or "", ALL_TRANSFER_SYNTAXES)
         kind = transport.server_class(
@@ -122,29 +130,28 @@ class Receiver:
         ]
 
     def _on_requested(self, event: Event) -> None:
-        requestor = event.assoc.requestor
-        calling_ae, address = _calling_ae(event), str(requestor.address)
-        if self._peer(calling_ae, address) is None and not self.config.node.open_to_unknown_peers:
-            log.warning("refused association: unknown AE at %s", address)
-            with self.database.write() as session:
-                ledger.note_problem(
-                    session,
-                    "unknown_peer",
-                    f"an association from {address} was refused: no [[peers]] entry with "
-                    "may_send = true has this AE title and host",
-                    calling_ae=calling_ae,
-                )
-            event.assoc.acse.send_reject(
-                _REJECTED_PERMANENT, _BY_SERVICE_USER, _CALLING_AE_NOT_RECOGNISED
-            )
-            event.assoc.is_rejected = True
-            event.assoc.kill()
+        """Refuse strangers; a destination that only receives may still ask for a C-ECHO."""
+        calling_ae, address = _calling_ae(event), str(event.assoc.requestor.address)
+        if self.config.node.open_to_unknown_peers or self._peer(calling_ae, address):
+            return
+        event.assoc.acse.send_reject(
+            _REJECTED_PERMANENT, _BY_SERVICE_USER, _CALLING_AE_NOT_RECOGNISED
+        )
+        event.assoc.is_rejected = True
+        event.assoc.kill()
+        log.warning("refused association: unknown AE at %s", address)
+        self._note(
+            "unknown_peer",
+            f"an association from {address} was refused: no [[peers]] entry has this AE title "
+            "and host",
+            calling_ae,
+        )
 
     def _on_established(self, event: Event) -> None:
-        address = str(event.assoc.requestor.address)
+        calling_ae, address = _calling_ae(event), str(event.assoc.requestor.address)
         with self.database.write() as session:
-            row_id = ledger.open_association(session, _calling_ae(event), address)
-        self._open[id(event.assoc)] = _Traffic(row_id)
+            row_id = ledger.open_association(session, calling_ae, address)
+        self._open[id(event.assoc)] = _Traffic(row_id, self._peer(calling_ae, address))
 
     def _on_closed(self, event: Event) -> None:
         transport.discard_partial(event.assoc)
@@ -156,31 +163,42 @@ class Receiver:
     def _on_store(self, event: Event) -> int:
         transport.object_finished(event.assoc)
         traffic = self._open.get(id(event.assoc))
-        request: Any = event.request
         calling_ae = _calling_ae(event)
-        sop_class, sop_instance = (
-            str(request.AffectedSOPClassUID),
-            str(request.AffectedSOPInstanceUID),
-        )
+        sop_instance = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
+        status = self._try_to_keep(event, traffic, calling_ae, sop_instance)
+        if traffic is not None:
+            traffic.stored += status == SUCCESS
+            traffic.refused += status != SUCCESS
+        return status
+
+    def _try_to_keep(
+        self, event: Event, traffic: _Traffic | None, calling_ae: str, sop_instance: str
+    ) -> int:
+        """Keep an object; whatever goes wrong, the sender is told and the reason is noted."""
+        peer = traffic.peer if traffic else None
+        if not self.config.node.open_to_unknown_peers and not (peer and peer.may_send):
+            text = "an object was refused: this peer has no may_send = true in [[peers]]"
+            self._note("may_not_send", text, calling_ae, sop_instance)
+            return _NOT_AUTHORISED
         try:
-            self._keep(event, calling_ae, sop_class, sop_instance)
+            self._keep(event, peer, calling_ae, sop_instance)
         except ReceiveError as error:
             log.warning("refused object (%s) from %s: %s", error.code, calling_ae, error)
             self._note(error.code, str(error), calling_ae, sop_instance)
-            if traffic:
-                traffic.refused += 1
             return error.status
         except (StorageError, OSError) as error:
             log.error("cannot store: %s", error)
-            if traffic:
-                traffic.refused += 1
             return OUT_OF_RESOURCES
-        if traffic:
-            traffic.stored += 1
+        except Exception as error:  # noqa: BLE001 the sender must hear of it, the log too
+            log_failure(log, "cannot handle an object", error)
+            text = f"the object cannot be handled ({type(error).__name__})"
+            self._note("internal", text, calling_ae, sop_instance)
+            return _PROCESSING_FAILURE
         return SUCCESS
 
-    def _keep(self, event: Event, calling_ae: str, sop_class: str, sop_instance: str) -> None:
+    def _keep(self, event: Event, peer: Peer | None, calling_ae: str, sop_instance: str) -> None:
         received: Path = event.dataset_path
+        sop_class = str(getattr(event.request, "AffectedSOPClassUID", ""))
         floor = self.config.storage.min_free_gb
         if self.spool.free_gb() < floor:
             raise ReceiveError(
@@ -188,11 +206,19 @@ class Receiver:
                 f"less than {floor:g} GB free on the spool's disk; free some or lower "
                 "storage.min_free_gb",
             )  # fmt: skip
+        if UID(event.context.transfer_syntax).is_deflated:
+            raise ReceiveError(
+                CANNOT_UNDERSTAND, "deflated",
+                "a deflated data set can grow a thousandfold in memory and is not taken; send it "
+                "with another transfer syntax",
+            )  # fmt: skip
         identity = read_identity(received, sop_class, sop_instance)
         with self._locks[hash(sop_instance) % len(self._locks)]:
-            self._keep_checked(event, identity, calling_ae)
+            self._keep_checked(event, identity, peer, calling_ae)
 
-    def _keep_checked(self, event: Event, identity: Identity, calling_ae: str) -> None:
+    def _keep_checked(
+        self, event: Event, identity: Identity, peer: Peer | None, calling_ae: str
+    ) -> None:
         received, sop_instance = event.dataset_path, identity.sop_instance_uid
         sha256 = file_sha256(received, _dataset_start(received))
         with self.database.read() as session:
@@ -200,13 +226,13 @@ class Receiver:
                 log.info("own result %s came back; ignored", sop_instance)
                 return
             earlier = ledger.find_instance(session, sop_instance)
-            earlier_file = self.spool.root / earlier.path if earlier else None
-        if earlier is not None and earlier_file is not None:
+        if earlier is not None and (self.spool.root / earlier.path).is_file():
             if earlier.sha256 != sha256:
+                earlier_file = self.spool.root / earlier.path
                 self._keep_aside(received, earlier_file, sha256, identity, calling_ae)
-            return
-        address = str(event.assoc.requestor.address)
-        peer = self._peer(calling_ae, address)
+            with self.database.write() as session:
+                if ledger.touch_study(session, sop_instance, identity.study_uid):
+                    return  # still in the ledger: retention did not take it in the meantime
         size = received.stat().st_size
         path = self.spool.keep_instance(received, sop_instance)
         spooled = ledger.SpooledInstance(
@@ -246,20 +272,30 @@ class Receiver:
                 path=str(path),
             )
 
-    def _note(self, code: str, text: str, calling_ae: str, sop_instance: str) -> None:
+    def _note(self, code: str, text: str, calling_ae: str, sop_instance: str | None = None) -> None:
+        """Enter a problem; the same one of the same sender at most once a minute."""
+        last = self._noted.get((code, calling_ae), float("-inf"))
+        repeats = sop_instance is None or code == "disk_full"
+        if repeats and time.monotonic() - last < _SAME_PROBLEM_EVERY_S:
+            return
+        self._noted[code, calling_ae] = time.monotonic()
+        uid = sop_instance[:64] if sop_instance else None
         try:
             with self.database.write() as session:
                 ledger.note_problem(
-                    session, code, text, calling_ae=calling_ae, sop_instance_uid=sop_instance[:64]
+                    session, code, text, calling_ae=calling_ae, sop_instance_uid=uid
                 )
         except NodeError as error:
-            log.error("cannot note a refused object: %s", error)
+            log.error("cannot note a problem: %s", error)
 
     def _peer(self, calling_ae: str, address: str) -> Peer | None:
-        for peer in self.config.peers:
-            if peer.may_send and peer.ae_title == calling_ae and _same_host(peer, address):
-                return peer
-        return None
+        """The configured peer with this AE title and address; one that may send comes first."""
+        known = [
+            peer
+            for peer in self.config.peers
+            if peer.ae_title == calling_ae and _same_host(peer, address)
+        ]
+        return next((peer for peer in known if peer.may_send), known[0] if known else None)
 
 
 def _same_host(peer: Peer, address: str) -> bool:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _MAX_CONTEXTS = 128
 _DUPLICATE = 0x0111
+_NO_STATUS = -1
 _REFUSED_FOR_GOOD = (0x0122, 0x0117, 0x0118, 0x0119, 0x0124)
 
 
@@ -35,7 +38,8 @@ class Parcel:
 class Answer:
     """What became of one parcel.
 
-    ``event`` is ``accepted``, ``rejected`` or ``retry``; ``status`` the C-STORE status.
+    ``event`` is ``accepted``, ``rejected`` or ``retry``; ``status`` the C-STORE status, -1 where
+    there was none.
     """
 
     index: int
@@ -60,8 +64,9 @@ def judge(status: int) -> tuple[str, str | None]:
 def send(own_ae: str, peer: Peer, parcels: list[Parcel], timeout_s: float) -> Iterator[Answer]:
     """Send files over one association, yielding an answer per file as it comes.
 
-    Files whose presentation context is refused are ``rejected``. When the association breaks the
-    generator ends early: files without an answer were not delivered.
+    Files whose presentation context is refused, or that cannot be read, are ``rejected``. When the
+    association breaks, the file in flight is to be tried again and the generator ends: files
+    without an answer were not tried.
 
     Raises
     ------
@@ -69,7 +74,9 @@ def send(own_ae: str, peer: Peer, parcels: list[Parcel], timeout_s: float) -> It
         No association could be had.
     """
     pairs = list(dict.fromkeys((p.sop_class_uid, p.transfer_syntax_uid) for p in parcels))
-    contexts = [build_context(UID(c), [UID(t)]) for c, t in pairs[:_MAX_CONTEXTS]]
+    offered = pairs[: _MAX_CONTEXTS - 1]
+    # Verification keeps the association alive where the peer takes none of the others
+    contexts = [build_context(Verification), *(build_context(UID(c), UID(t)) for c, t in offered)]
     association = _ae(own_ae, timeout_s).associate(
         peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title,
         evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
@@ -84,19 +91,31 @@ def send(own_ae: str, peer: Peer, parcels: list[Parcel], timeout_s: float) -> It
     try:
         for index, parcel in enumerate(parcels):
             pair = (parcel.sop_class_uid, parcel.transfer_syntax_uid)
-            if pair not in accepted:
-                if pair in pairs[:_MAX_CONTEXTS]:
-                    yield Answer(index, "rejected", 0x0122, "presentation context refused")
-                continue
-            if not association.is_established:
-                return
-            status = association.send_c_store(parcel.path)
-            if "Status" not in status:
-                return
-            yield Answer(index, *_ordered(int(status.Status)))
+            if pair in accepted:
+                answer = _send_one(association, index, parcel)
+                yield answer
+                if answer.status == _NO_STATUS and answer.event == "retry":
+                    return
+            elif pair in offered:
+                yield Answer(index, "rejected", 0x0122, "presentation context refused")
     finally:
         if association.is_established:
             association.release()
+
+
+def _send_one(association: Association, index: int, parcel: Parcel) -> Answer:
+    try:
+        status = association.send_c_store(parcel.path)
+    except (InvalidDicomError, OSError, ValueError, AttributeError, EOFError) as error:
+        return Answer(
+            index, "rejected", _NO_STATUS, f"the file cannot be read ({type(error).__name__})"
+        )
+    except RuntimeError:  # the association has ended
+        return Answer(index, "retry", _NO_STATUS, "the association ended")
+    if "Status" not in status:
+        return Answer(index, "retry", _NO_STATUS, "the association ended before an answer")
+    event, error_text = judge(int(status.Status))
+    return Answer(index, event, int(status.Status), error_text)
 
 
 def echo(own_ae: str, peer: Peer, timeout_s: float) -> str | None:
@@ -111,11 +130,6 @@ def echo(own_ae: str, peer: Peer, timeout_s: float) -> str | None:
         return None if status.get("Status") == 0 else "did not answer C-ECHO with success"
     finally:
         association.release()
-
-
-def _ordered(status: int) -> tuple[str, int, str | None]:
-    event, error = judge(status)
-    return event, status, error
 
 
 def _ae(title: str, timeout_s: float) -> AE:

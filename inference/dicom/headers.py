@@ -38,7 +38,7 @@ _KEYWORDS = """
 SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID AcquisitionDate ContentDate
 AcquisitionDateTime AcquisitionTime ContentTime TimezoneOffsetFromUTC Modality Manufacturer
 ManufacturerModelName SeriesDescription ProtocolName AcquisitionContrast PatientID
-IssuerOfPatientID BodyPartExamined ContrastBolusAgent ContrastBolusAgentSequence
+BodyPartExamined ContrastBolusAgent ContrastBolusAgentSequence
 ContrastBolusVolume ContrastBolusIngredient ContrastBolusTotalDose ScanningSequence SequenceName
 PulseSequenceName EchoPlanarPulseSequence ArterialSpinLabelingContrast SliceThickness KVP
 RepetitionTime EchoTime TriggerTime GantryDetectorTilt ConvolutionKernel AcquisitionDuration
@@ -75,7 +75,8 @@ class FrameHeader:
     contrast : str
         The attribute that tells of a contrast agent, or empty.
     patient_key : str
-        Hash of PatientID and IssuerOfPatientID: tells patients apart without keeping identity.
+        Hash of PatientID: tells patients apart without keeping identity. Without the issuer,
+        which a PACS adds to some images of one patient.
     pixel_padding : (int, int) or None
         Lowest and highest stored value that mean "no pixel".
     pixel_offset, pixel_length : int
@@ -226,7 +227,7 @@ def _uid(name: str, value: str) -> str:
 
 def _identity(top: Elements, meta_class: str) -> dict[str, Any]:
     reference = top.text("FrameOfReferenceUID")
-    patient = f"{top.text('PatientID')}\0{top.text('IssuerOfPatientID')}"
+    patient = top.text("PatientID")
     return {
         "sop_instance_uid": _uid("SOPInstanceUID", top.text("SOPInstanceUID")),
         "series_instance_uid": _uid("SeriesInstanceUID", top.text("SeriesInstanceUID")),

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from inference import quantities
 from inference.dicom.volumes import TimeSeries
 from inference.errors import NotAnalysable
 from inference.geometry import Geometry
 from inference.perfusion import quality
 from inference.perfusion.arterial_input import (
-    VesselCurve,
     find_vessels,
     partial_volume_factor,
     tissue_peak_time,
@@ -25,10 +23,17 @@ from inference.perfusion.concentration import (
     enhancement,
     measure_baseline,
 )
+from inference.perfusion.ct_result import (
+    Bolus,
+    Maps,
+    SmoothCurves,
+    parameter_maps,
+    parameters,
+    segmentations,
+)
 from inference.perfusion.deconvolution import Residue, deconvolve
 from inference.perfusion.lesions import (
     LesionRules,
-    Lesions,
     confirm_clusters,
     find_lesions,
     median_in_plane,
@@ -50,7 +55,7 @@ from inference.preprocess.masks import (
 from inference.preprocess.midplane import fit_midplane
 from inference.preprocess.morphology import erode
 from inference.preprocess.smoothing import smooth_curves
-from inference.results import DerivedImage, ParameterMap, PipelineResult, Segmentation, Warning
+from inference.results import DerivedImage, PipelineResult, Warning
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -68,41 +73,6 @@ _STAGES = {
     "deconvolve": 0.55,
     "lesions": 0.9,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Bolus:
-    """Artery and vein, the artery's partial-volume factor, and the time the brain peaks."""
-
-    artery: VesselCurve
-    vein: VesselCurve | None
-    factor: float
-    tissue_peak_s: float
-
-    @property
-    def aif(self) -> Float64Array:
-        """Arterial input in HU, baseline taken before its own arrival, partial volume undone."""
-        return self.factor * self.artery.curve
-
-
-@dataclass(frozen=True, eq=False)
-class Maps:
-    """Quantities on the output grid, shape ``(slice, row, column)``; NaN outside the brain."""
-
-    cbf: Float32Array
-    cbv: Float32Array
-    mtt: Float32Array
-    tmax: Float32Array
-    ttp: Float32Array
-
-
-@dataclass(frozen=True, eq=False)
-class SmoothCurves:
-    """Curves of shape ``(voxel, time)``, the width of the kernel, and what it gained."""
-
-    curves: Float32Array
-    width_mm: float
-    contrast_to_noise: float
 
 
 @dataclass
@@ -168,12 +138,13 @@ def analyse(
                 _BASELINE_WINDOW_HU,
             ),
         ),
-        maps=_parameter_maps(maps, geometry),
-        segmentations=_segmentations(lesions, geometry, settings),
+        maps=parameter_maps(maps, geometry),
+        segmentations=segmentations(lesions, geometry, settings),
         measurements=measurements,
         warnings=warnings,
         side=lesions.side,
-        parameters=_parameters(settings, bolus, lesions, acquired_baseline(series, bolus), smooth),
+        parameters=parameters(settings, bolus, lesions, acquired_baseline(series, bolus), smooth)
+        | {"unconfirmed_volume_ml": round(volume_ml(delayed & ~hypoperfused, geometry), 2)},
         timings_s=clock.timings_s,
         device=context.device,
     )  # fmt: skip
@@ -329,7 +300,8 @@ def _confirmed(
 ) -> BoolArray:
     """Keep the clusters of delay that a wider kernel shows too, the wider the noisier the curves.
 
-    Nothing is asked where the contrast-to-noise ratio reaches ``confirmation_cnr``.
+    Nothing is asked where the contrast-to-noise ratio reaches ``confirmation_cnr``, or of
+    clusters above ``confirmation_max_ml``.
     """
     factor = min(settings.confirmation_cnr / smooth.contrast_to_noise, _WIDEST_CONFIRMATION)
     if factor < _LEAST_CONFIRMATION or smooth.width_mm == 0 or not delayed.any():
@@ -338,7 +310,7 @@ def _confirmed(
     wide = np.zeros(delayed.shape, np.float32)
     wide[delayed] = _residue(curves, grid_s, bolus, settings, device).tmax_s
     lowest = settings.confirmation_share * settings.hypoperfused_tmax_s
-    return confirm_clusters(delayed, wide, lowest)
+    return confirm_clusters(delayed, wide, lowest, contrast.geometry, settings.confirmation_max_ml)
 
 
 def _perfusion(
@@ -386,63 +358,3 @@ def _to_volume(found: PerfusionMaps, brain: BoolArray) -> Maps:
         volume[brain] = values
         volumes.append(volume)
     return Maps(*volumes)
-
-
-def _parameter_maps(maps: Maps, geometry: Geometry) -> tuple[ParameterMap, ...]:
-    return (
-        ParameterMap(quantities.CBF, maps.cbf, geometry),
-        ParameterMap(quantities.CBV, maps.cbv, geometry),
-        ParameterMap(quantities.MTT, maps.mtt, geometry),
-        ParameterMap(quantities.TMAX, maps.tmax, geometry),
-        ParameterMap(quantities.TTP, maps.ttp, geometry),
-    )
-
-
-def _segmentations(
-    lesions: Lesions, geometry: Geometry, settings: CtpPerfusionSettings
-) -> tuple[Segmentation, ...]:
-    return (
-        Segmentation(
-            "core", "Core", lesions.core, geometry, f"rCBF < {100 * settings.core_rcbf:.0f} %"
-        ),
-        Segmentation(
-            "hypoperfused",
-            "Hypoperfused",
-            lesions.hypoperfused,
-            geometry,
-            f"Tmax > {settings.hypoperfused_tmax_s:g} s",
-        ),
-    )
-
-
-def _parameters(
-    settings: CtpPerfusionSettings,
-    bolus: Bolus,
-    lesions: Lesions,
-    baseline_frames: int,
-    smooth: SmoothCurves,
-) -> dict[str, str | float | int | bool]:
-    """Every constant and every choice that shaped the result."""
-    found: dict[str, str | float | int | bool] = {
-        name: value for name, value in settings.model_dump().items() if name != "enabled"
-    }
-    for name, vessel in (("aif", bolus.artery), ("vof", bolus.vein)):
-        if vessel is None:
-            continue
-        found[f"{name}_peak_hu"] = round(vessel.peak_hu, 1)
-        found[f"{name}_arrival_s"] = round(vessel.arrival_s, 2)
-        found[f"{name}_peak_time_s"] = round(vessel.peak_time_s, 2)
-        found[f"{name}_width_s"] = round(vessel.width_s, 2)
-        found[f"{name}_tail_share"] = round(vessel.tail_share, 3)
-        found[f"{name}_voxels"] = len(vessel.voxels)
-        for axis, value in zip("xyz", vessel.position_mm, strict=True):
-            found[f"{name}_{axis}_mm"] = round(float(value), 1)
-    found["partial_volume_factor"] = round(bolus.factor, 3)
-    found["tissue_peak_time_s"] = round(bolus.tissue_peak_s, 2)
-    found["baseline_frames"] = baseline_frames
-    found["smoothing_used_mm"] = round(smooth.width_mm, 2)
-    found["contrast_to_noise_found"] = round(smooth.contrast_to_noise, 2)
-    found["reference_cbf"] = round(lesions.reference.cbf, 2)
-    found["reference_cbv"] = round(lesions.reference.cbv, 2)
-    found["reference_side"] = lesions.reference.side
-    return found

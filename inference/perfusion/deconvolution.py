@@ -130,7 +130,7 @@ def deconvolve(
         empty = np.zeros(0, values.numpy().dtype)
         return Residue(empty, empty, empty, np.zeros((0, 0), empty.dtype) if keep_residue else None)
     columns: list[FloatArray] = [torch.cat(c).numpy() for c in zip(*parts, strict=True)]
-    return Residue(*columns[:3], columns[3] if keep_residue else None)
+    return Residue(columns[0], columns[1], columns[2], columns[3] if keep_residue else None)
 
 
 def oscillation_index(residue: torch.Tensor) -> torch.Tensor:

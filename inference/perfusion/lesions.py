@@ -18,6 +18,8 @@ from inference.results import Side
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
+_CENTRE_PERCENTILE = 90
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -94,19 +96,43 @@ def prolonged_tmax(
     return remove_thin(delayed, geometry, rules.min_cluster_radius_mm)
 
 
-def confirm_clusters(mask: BoolArray, values: Float32Array, lowest: float) -> BoolArray:
-    """Drop connected regions whose median of ``values`` is below ``lowest``.
+def confirm_clusters(
+    mask: BoolArray,
+    values: Float32Array,
+    lowest: float,
+    geometry: Geometry,
+    surely_real_ml: float,
+) -> BoolArray:
+    """Drop small connected regions that a wider kernel does not show.
 
-    Noise makes clusters of about the size of the smoothing kernel, which a wider kernel dissolves
-    and which their own mean does not give away, because they were chosen by it. ``values`` are
-    therefore taken from curves that were smoothed more widely.
+    Noise makes clusters of about the size of the smoothing kernel. Their own mean does not give
+    them away, because they were chosen by it, but a wider kernel dissolves them.
+
+    Parameters
+    ----------
+    mask : array, shape ``(slice, row, column)``
+    values : array, same shape
+        From curves that were smoothed more widely.
+    lowest : float
+        The 90th percentile of ``values`` in a region must reach it: the centre of a real lesion
+        withstands the wider kernel where its rim does not.
+    geometry : Geometry
+    surely_real_ml : float
+        Larger regions are never dropped. Noise hardly makes them, and losing a lesion is worse
+        than showing a spot.
     """
     labels, counts = components(mask)
-    groups = np.flatnonzero(counts)
-    if len(groups) == 0:
-        return mask
-    medians = np.asarray(ndimage.median(values, labels, groups))
-    return np.isin(labels, groups[medians >= lowest])
+    large = remove_small(mask, geometry, surely_real_ml)
+    kept = [
+        group
+        for group, count in enumerate(counts)
+        if count
+        and (
+            bool(large[labels == group].any())
+            or float(np.percentile(values[labels == group], _CENTRE_PERCENTILE)) >= lowest
+        )
+    ]
+    return np.isin(labels, kept)
 
 
 def low_flow(

@@ -25,8 +25,8 @@ class CtpPerfusionSettings(PipelineSettings):
     smoothing_mm: float = Field(2.5, ge=0, le=10)
     max_smoothing_mm: float = Field(5.0, ge=0, le=10)
     contrast_to_noise: float = Field(6.0, ge=0, le=50)
-    time_step_s: float = Field(1.0, ge=0.25, le=4)
-    max_duration_s: float = Field(120, ge=30, le=600)
+    time_step_s: float = Field(1.0, ge=0.5, le=4)
+    max_duration_s: float = Field(120, ge=30, le=240)
     min_time_points: int = Field(8, ge=5, le=100)
     slab_thickness_mm: float = Field(5.0, ge=1, le=20)
     search_thickness_mm: float = Field(2.0, ge=0.5, le=20)
@@ -48,7 +48,8 @@ class CtpPerfusionSettings(PipelineSettings):
     min_cluster_ml: float = Field(1.0, ge=0, le=20)
     min_cluster_radius_mm: float = Field(2.5, ge=0, le=10)
     confirmation_cnr: float = Field(16.0, ge=0, le=100)
-    confirmation_share: float = Field(0.85, ge=0, le=1)
+    confirmation_share: float = Field(1.0, ge=0, le=1.5)
+    confirmation_max_ml: float = Field(8.0, ge=0, le=100)
     one_sided_share: float = Field(0.7, ge=0.5, le=1)
 
 

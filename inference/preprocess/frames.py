@@ -149,19 +149,36 @@ def resample(
     groups = slab_groups(series.geometry, thickness_mm)
     geometry = slab_geometry(series.geometry, groups, bin_size)
     out = np.empty((len(grid_s), *geometry.shape), np.float32)
-    rows, columns = geometry.rows * bin_size, geometry.columns * bin_size
     for slab, group in enumerate(groups):
         total = np.zeros((len(grid_s), geometry.rows * geometry.columns), np.float32)
-        for index in group:
-            plane = series.data[:, index, :rows, :columns]
-            if bin_size > 1:
-                plane = plane.reshape(
-                    len(plane), geometry.rows, bin_size, geometry.columns, bin_size
-                ).mean(axis=(2, 4))
-            weights = interpolation_matrix(series.times_s[:, index], grid_s)
-            total += weights @ plane.reshape(len(plane), -1)
-        out[:, slab] = (total / len(group)).reshape(len(grid_s), geometry.rows, geometry.columns)
+        for part in _scanned_together(group, series.times_s):
+            plane = _sum_pixels(series.data[:, part.start : part.stop], geometry, bin_size)
+            total += interpolation_matrix(series.times_s[:, part.start], grid_s) @ plane
+        total /= len(group) * bin_size**2
+        out[:, slab] = total.reshape(len(grid_s), geometry.rows, geometry.columns)
     return Frames(out, grid_s, geometry, _next_to_acquired(series.times_s, grid_s))
+
+
+def _scanned_together(group: range, times_s: Float64Array) -> list[range]:
+    """Split a slab's slices into neighbours with the same times, which need one product only."""
+    parts = [range(group.start, group.start + 1)]
+    for index in group[1:]:
+        if np.array_equal(times_s[:, index], times_s[:, parts[-1].start]):
+            parts[-1] = range(parts[-1].start, index + 1)
+        else:
+            parts.append(range(index, index + 1))
+    return parts
+
+
+def _sum_pixels(data: Float32Array, geometry: Geometry, bin_size: int) -> Float32Array:
+    """Sum over slices and over ``bin_size`` × ``bin_size`` pixels, shape ``(frame, pixel)``."""
+    total = data.sum(axis=1) if data.shape[1] > 1 else data[:, 0]
+    rows, columns = geometry.rows * bin_size, geometry.columns * bin_size
+    out = np.zeros((len(data), geometry.rows, geometry.columns), np.float32)
+    for row in range(bin_size):
+        for column in range(bin_size):
+            out += total[:, row:rows:bin_size, column:columns:bin_size]
+    return out.reshape(len(data), -1)
 
 
 def _next_to_acquired(times_s: Float64Array, grid_s: Float64Array) -> npt.NDArray[np.int64]:

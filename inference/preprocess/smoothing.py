@@ -18,6 +18,8 @@ from inference.preprocess.frames import Frames
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
+_NARROWEST_MM = 0.1
+
 
 def smooth_volume(
     image: Float32Array, mask: BoolArray, geometry: Geometry, sigma_mm: float
@@ -28,7 +30,7 @@ def smooth_volume(
     ----------
     image, mask : array, shape ``(slice, row, column)``
     sigma_mm : float
-        Standard deviation in mm; 0 leaves the values as they are.
+        Standard deviation in mm; below 0.1 the values stay as they are.
     """
     out = np.zeros_like(image)
     if not mask.any():
@@ -54,7 +56,8 @@ def smooth_curves(
     mask : array, shape ``(slice, row, column)``
         Voxels that take part.
     sigma_mm : float
-        Standard deviation in mm, in the plane and between slices; 0 only gathers the curves.
+        Standard deviation in mm, in the plane and between slices; below 0.1 the curves are
+        only gathered.
     device : str
         torch device.
     wanted : array, shape ``(slice, row, column)``, optional
@@ -79,7 +82,7 @@ def _smoothed(
     volumes: Float32Array, mask: BoolArray, geometry: Geometry, sigma_mm: float, device: str
 ) -> Iterator[tuple[int, Float32Array]]:
     """Yield the smoothed values inside ``mask`` of one volume after another."""
-    if sigma_mm <= 0:
+    if sigma_mm < _NARROWEST_MM:
         yield from ((index, volume[mask]) for index, volume in enumerate(volumes))
         return
     box = tuple(

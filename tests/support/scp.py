@@ -58,6 +58,7 @@ class Received:
 
 
 Answer = int | Callable[[Dataset], int]
+ABORT = -1  # as a status: abort the association instead of answering
 
 
 class RecordingSCP:
@@ -192,6 +193,7 @@ class RecordingSCP:
             number = len(self._received)
             aborted = number in self.abort_at
             status = None if aborted else self._answer(event)
+            status = None if status == ABORT else status
             self._received.append(
                 Received(
                     sop_class_uid=str(request.AffectedSOPClassUID),

@@ -12,11 +12,20 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from dicom_node.jobs.transitions import JobState
+from dicom_node.send.outbox import claim_batch
 from tests.support.dicom_factory import ctp_datasets, save
-from tests.support.node import NODE_AE, SCANNER_AE, NodeProcess, node_document, serving
+from tests.support.node import (
+    NODE_AE,
+    SCANNER_AE,
+    NodeProcess,
+    node_document,
+    serving,
+    small_node,
+)
 from tests.support.orthanc import Orthanc, orthanc
 from tests.support.ports import free_port
-from tests.support.scp import RecordingSCP
+from tests.support.scp import ABORT, RecordingSCP
 from tests.support.scu import send_datasets, storescu
 from tests.support.shared import shared_data
 
@@ -213,3 +222,33 @@ def test_saved_files_are_not_named_after_patients(tmp_path: Path) -> None:
             assert secret not in log
             assert secret not in names
             assert secret.encode() not in database
+
+
+def test_one_object_that_breaks_the_association_holds_up_no_other(tmp_path: Path) -> None:
+    """A PACS that aborts on reports still gets the maps."""
+
+    def abort_on_reports(dataset: Dataset) -> int:
+        return ABORT if dataset.Modality == "SR" else 0x0000
+
+    with (
+        RecordingSCP(status=abort_on_reports) as pacs,
+        small_node(tmp_path, {"pacs": (pacs.aet, pacs.port)}) as node,
+    ):
+        node.send(ctp_datasets())
+        (job,) = node.settle()
+        assert job.record is not None
+        assert len(pacs.stored_uids) == len(job.record["outputs"]) - 1
+        assert job.state is JobState.WRITTEN
+
+
+def test_what_a_dead_sender_had_in_hand_goes_out(tmp_path: Path) -> None:
+    with RecordingSCP() as pacs, small_node(tmp_path, {"pacs": (pacs.aet, pacs.port)}) as node:
+        node.send(ctp_datasets())
+        node.assembler.run_due()
+        assert node.worker.run_one()
+        with node.database.write() as session:
+            items = claim_batch(session, "pacs", node.config.send)
+        assert items
+        (job,) = node.settle()
+        assert job.state is JobState.DONE
+        assert len(pacs.stored_uids) == len(items)

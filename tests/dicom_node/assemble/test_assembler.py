@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
-from dicom_node.jobs.models import Acquisition, Job, Study
+from dicom_node.assemble.groups import AcquisitionGroup, acquisition_groups
+from dicom_node.jobs.models import Acquisition, Instance, Job, Study
+from dicom_node.jobs.models import Association as Opened
 from dicom_node.jobs.transitions import AcquisitionState, JobState
+from inference.dicom.headers import FrameHeader
 from tests.support.dicom_factory import ctp_datasets, ncct_datasets
 from tests.support.node import SmallNode, small_node
+from tests.support.scp import RecordingSCP
 
 
 @pytest.fixture
@@ -169,8 +173,6 @@ def test_an_unreadable_image_is_a_problem_once(node: SmallNode) -> None:
     images = ctp_datasets()
     node.send(images)
     with node.database.read() as session:
-        from dicom_node.jobs.models import Instance
-
         path = session.scalars(select(Instance.path)).first()
     assert path is not None
     (node.spool.root / path).write_bytes(b"not DICOM any more")
@@ -180,3 +182,59 @@ def test_an_unreadable_image_is_a_problem_once(node: SmallNode) -> None:
     (job,) = jobs(node)
     assert job.refusal is not None
     assert "1 of 112 images" in job.refusal
+
+
+def test_an_earlier_volume_that_comes_late_is_a_revision(tmp_path: Path) -> None:
+    """The first volume gives the acquisition its key; the run that follows still has a past."""
+    images = ctp_datasets(vendor="canon")
+    first = images[0].SeriesInstanceUID
+    with RecordingSCP() as pacs, small_node(tmp_path, {"pacs": (pacs.aet, pacs.port)}) as node:
+        node.send([image for image in images if image.SeriesInstanceUID != first])
+        (old,) = node.settle()
+        assert old.state is JobState.DONE
+        node.send([image for image in images if image.SeriesInstanceUID == first])
+        node.settle()
+        live = [job for job in jobs(node) if job.state is not JobState.SUPERSEDED]
+        assert [(job.revision, job.predecessor_run_uid) for job in live] == [(2, old.run_uid)]
+
+
+def test_a_study_never_follows_another_ones_run(tmp_path: Path) -> None:
+    """Rows of the ledger go with retention; what comes later is nobody's revision."""
+    with RecordingSCP() as pacs, small_node(tmp_path, {"pacs": (pacs.aet, pacs.port)}) as node:
+        node.send(ctp_datasets(salt="first"))
+        (first,) = node.settle()
+        with node.database.write() as session:
+            for table in (Instance, Acquisition, Study):
+                session.execute(delete(table))
+        node.send(ctp_datasets(salt="second", patient_id="OTHER-9"))
+        _, second = node.settle()
+        assert (second.revision, second.predecessor_run_uid) == (1, None)
+        assert jobs(node)[0].state is JobState.DONE
+        assert jobs(node)[0].run_uid == first.run_uid
+
+
+def test_a_sender_that_is_always_connected_delays_nothing(node: SmallNode) -> None:
+    node.send(ctp_datasets())
+    with node.database.write() as session:
+        session.add(Opened(calling_ae="SCANNER", address="127.0.0.1", opened_at=time.time()))
+    node.assembler.run_due()
+    assert len(jobs(node)) == 1
+
+
+def test_a_study_that_cannot_be_assembled_holds_up_no_other(
+    node: SmallNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.send(ctp_datasets(salt="strange"))
+    strange = ctp_datasets(salt="strange")[0].StudyInstanceUID
+    node.send(ctp_datasets(salt="usual"))
+
+    def fail_for_one(headers: list[FrameHeader]) -> list[AcquisitionGroup]:
+        if headers[0].study_instance_uid == strange:
+            raise ZeroDivisionError
+        return acquisition_groups(headers)
+
+    monkeypatch.setattr("dicom_node.assemble.assembler.acquisition_groups", fail_for_one)
+    for _ in range(3):
+        node.assembler.run_due()
+    assert len(jobs(node)) == 1
+    assert node.problems() == ["not_assembled"]

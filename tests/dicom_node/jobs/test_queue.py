@@ -12,7 +12,7 @@ from dicom_node.config import Jobs
 from dicom_node.errors import LeaseLost, NodeError
 from dicom_node.jobs import queue
 from dicom_node.jobs.database import Database, now
-from dicom_node.jobs.models import Job, OutboxItem
+from dicom_node.jobs.models import Instance, Job, OutboxItem
 from dicom_node.jobs.queue import JobRequest, ResultFile
 from dicom_node.jobs.transitions import JobState, OutboxState
 
@@ -29,8 +29,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def request(inputs: int = 3, priority: int = 0, acquisition: int = 1) -> JobRequest:
     return JobRequest(
-        acquisition_id=acquisition,
         study_uid="1.2.3",
+        acquisition_key=f"key {acquisition}",
         pipeline="ctp_perfusion",
         version="1",
         inputs=[f"1.2.3.{index}" for index in range(inputs)],
@@ -52,6 +52,14 @@ def claim(database: Database) -> Job:
         job = queue.claim(session, SETTINGS)
     assert job is not None
     return job
+
+
+def instance(uid: str) -> Instance:
+    return Instance(
+        sop_instance_uid=uid, sop_class_uid="1.2", series_uid="1.2", study_uid="1.2.3",
+        transfer_syntax_uid="1.2", calling_ae="CT", peer=None, path=uid, sha256="", size=1,
+        patient_key="", received_at=0.0,
+    )  # fmt: skip
 
 
 def result(uid: str = "2.25.1", destinations: tuple[str, ...] = ("pacs",)) -> ResultFile:
@@ -83,7 +91,7 @@ def test_urgent_jobs_come_first_then_old_ones(database: Database) -> None:
     wanted = [request(acquisition=n, priority=p) for n, p in [(1, 0), (2, 5), (3, 5), (4, 0)]]
     for item in wanted:
         create(database, item)
-    assert [claim(database).acquisition_id for _ in wanted] == [2, 3, 1, 4]
+    assert [claim(database).acquisition_key for _ in wanted] == ["key 2", "key 3", "key 1", "key 4"]
 
 
 def test_two_workers_never_get_the_same_job(database: Database) -> None:
@@ -242,6 +250,10 @@ def test_rerun_is_a_new_run(database: Database) -> None:
         queue.rerun(session, job.id)
     with database.write() as session:
         queue.finish(session, job, "fail", None, [], "ValueError")
+    with pytest.raises(NodeError, match="no longer"), database.write() as session:
+        queue.rerun(session, job.id)
+    with database.write() as session:
+        session.add_all(instance(uid) for uid in job.inputs)
     with database.write() as session:
         again = queue.rerun(session, job.id)
         assert again.run_uid != job.run_uid

@@ -16,6 +16,7 @@ from dicom_node.jobs import analysis, maintenance, queue, worker
 from dicom_node.jobs.database import now
 from dicom_node.jobs.models import Instance, Job, OutboxItem, Study
 from dicom_node.jobs.transitions import JobState, OutboxState
+from dicom_node.write.results import write_results
 from tests.support.dicom_factory import ctp_datasets, ncct_datasets
 from tests.support.node import SmallNode, small_node
 from tests.support.scp import RecordingSCP
@@ -248,3 +249,45 @@ def test_retention_deletes_only_what_is_old_and_sent(tmp_path: Path) -> None:
             }
             assert files == paths
             assert {folder.name for folder in node.spool.results.iterdir()} == {unsent.run_uid}
+
+
+def test_a_worker_that_lost_its_lease_leaves_the_results_of_the_other_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RecordingSCP() as pacs, small_node(tmp_path, {"pacs": (pacs.aet, pacs.port)}) as node:
+        node.send(ctp_datasets())
+        node.assembler.run_due()
+        target = "dicom_node.jobs.worker.write_results"
+
+        def overtaken(*arguments: Any) -> Any:
+            """While the first writes, its job goes to a second worker, which finishes it."""
+            monkeypatch.setattr(target, write_results)
+            with node.database.write() as session:
+                row = session.scalars(select(Job)).one()
+                row.state, row.lease_token, row.not_before = JobState.READY, None, 0.0
+            assert node.worker.run_one()
+            return write_results(*arguments)
+
+        monkeypatch.setattr(target, overtaken)
+        assert node.worker.run_one()
+        (done,) = node.settle()
+        assert done.state is JobState.DONE
+        assert len(pacs.stored_uids) == len((done.record or {})["outputs"])
+        assert [folder.name for folder in node.spool.results.iterdir()] == [done.run_uid]
+
+
+def test_a_pipeline_that_is_gone_ends_the_job(node: SmallNode) -> None:
+    waiting = queued(node)
+    with node.database.write() as session:
+        session.get_one(Job, waiting.id).pipeline = "forgotten"
+    assert node.worker.run_one()
+    assert job(node).state is JobState.FAILED
+    assert "Failed" in report_text(node)
+
+
+def test_being_stopped_costs_no_attempt(node: SmallNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued(node)
+    fail_with(monkeypatch, SystemExit(0))
+    with pytest.raises(SystemExit):
+        node.worker.run_one()
+    assert (job(node).state, job(node).attempt) == (JobState.READY, 0)

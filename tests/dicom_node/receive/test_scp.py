@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import ImplicitVRLittleEndian, JPEGLosslessSV1
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1
 from sqlalchemy import select
 
 from dicom_node.config import Config
+from dicom_node.errors import StorageError
 from dicom_node.jobs.database import Database
 from dicom_node.jobs.models import Association, Instance, Problem, Study
+from dicom_node.receive import scp
 from dicom_node.receive.spool import file_sha256
 from tests.support.dicom_factory import ctp_datasets, save
 from tests.support.node import NODE_AE, SCANNER_AE, node_config, receiving
@@ -145,6 +147,9 @@ def test_refuses_a_known_title_from_another_address(tmp_path: Path, images: list
     config = Config.model_validate(document)
     with receiving(config) as (_, database, _spool):
         assert send(config, images[:1]) == [None]
+        deadline = time.monotonic() + 5
+        while not rows(database, Problem) and time.monotonic() < deadline:
+            time.sleep(0.02)
         (problem,) = rows(database, Problem)
         assert problem.code == "unknown_peer"
 
@@ -277,3 +282,52 @@ def test_the_hash_covers_the_data_set_alone(tmp_path: Path, images: list[Dataset
             data = file.read()
         length = int.from_bytes(data[140:144], "little")
         assert row.sha256 == file_sha256(spool.root / row.path, 144 + length)
+
+
+def test_a_destination_may_echo_but_not_send(tmp_path: Path, images: list[Dataset]) -> None:
+    config = node_config(tmp_path, {"pacs": ("PACS", 104)})
+    with receiving(config) as (_, database, _spool):
+        assert echo(config.node.port, aec=NODE_AE, aet="PACS")
+        assert send(config, images[:1], aet="PACS") == [0x0124]
+        assert rows(database, Instance) == []
+
+
+def test_deflated_data_sets_are_not_taken(tmp_path: Path, images: list[Dataset]) -> None:
+    """They can grow a thousandfold in memory."""
+    deflated = deepcopy(images[0])
+    deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    config = node_config(tmp_path)
+    with receiving(config) as (_, database, _spool):
+        assert send(config, [deflated]) == [0xC000]
+        assert rows(database, Instance) == []
+        assert [problem.code for problem in rows(database, Problem)] == ["deflated"]
+
+
+def test_an_image_whose_file_was_lost_is_taken_again(tmp_path: Path, images: list[Dataset]) -> None:
+    config = node_config(tmp_path)
+    with receiving(config) as (_, database, spool):
+        send(config, images[:1])
+        (spool.root / rows(database, Instance)[0].path).unlink()
+        assert send(config, images[:1]) == [0]
+        (row,) = rows(database, Instance)
+        assert dcmread(spool.root / row.path).PixelData == images[0].PixelData
+        assert rows(database, Study)[0].changes == 2
+
+
+def test_trouble_of_any_kind_is_told_and_noted(
+    tmp_path: Path, images: list[Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise RecursionError
+
+    config = node_config(tmp_path)
+    with receiving(config) as (_, database, _spool), monkeypatch.context() as patch:
+        patch.setattr(scp, "file_sha256", broken)
+        assert send(config, images[:1]) == [0x0110]
+        patch.setattr(scp, "file_sha256", _locked)
+        assert send(config, images[:1]) == [0xA700]
+        assert [problem.code for problem in rows(database, Problem)] == ["internal"]
+
+
+def _locked(*_arguments: object) -> None:
+    raise StorageError("the database is locked")

@@ -59,7 +59,7 @@ def test_a_refused_context_refuses_only_its_objects(parcels: list[Parcel]) -> No
 def test_an_abort_leaves_the_rest_unanswered(parcels: list[Parcel]) -> None:
     with RecordingSCP(abort_at=[2]) as scp:
         answers = list(send("NODE", peer(scp), parcels, 10))
-        assert [a.index for a in answers] == [0, 1]
+        assert [a.event for a in answers] == ["accepted", "accepted", "retry"]
 
 
 def test_nobody_there(parcels: list[Parcel]) -> None:
@@ -77,10 +77,20 @@ def test_a_peer_that_refuses(parcels: list[Parcel]) -> None:
         assert echo("NODE", stranger, 5) == "refused the association"
 
 
-def test_files_must_exist(tmp_path: Path, parcels: list[Parcel]) -> None:
+def test_a_file_that_is_gone_or_broken_holds_up_no_other(
+    tmp_path: Path, parcels: list[Parcel]
+) -> None:
+    broken = tmp_path / "broken.dcm"
+    broken.write_bytes(b"not DICOM")
+    kind = parcels[0].sop_class_uid, parcels[0].transfer_syntax_uid
     with RecordingSCP() as scp:
-        gone = Parcel(
-            tmp_path / "gone.dcm", parcels[0].sop_class_uid, parcels[0].transfer_syntax_uid
-        )
-        with pytest.raises(FileNotFoundError):
-            list(send("NODE", peer(scp), [gone], 5))
+        bad = [Parcel(tmp_path / "gone.dcm", *kind), Parcel(broken, *kind)]
+        answers = list(send("NODE", peer(scp), [*bad, *parcels], 5))
+        assert [a.event for a in answers] == ["rejected"] * 2 + ["accepted"] * len(parcels)
+
+
+def test_a_peer_that_takes_none_of_the_classes(parcels: list[Parcel]) -> None:
+    """The association stands by Verification, so each object is refused for good, not for ever."""
+    with RecordingSCP(reject_sop_classes=[parcels[0].sop_class_uid]) as scp:
+        answers = list(send("NODE", peer(scp), parcels, 5))
+        assert {(a.event, a.status) for a in answers} == {("rejected", 0x0122)}

@@ -46,7 +46,7 @@ class Phantom:
     peak_hu: float = 300.0
     arrival_s: float = 9.0
     holder: bool = True
-    times_s: Array = field(default_factory=lambda: 1.5 * np.arange(30.0))
+    times_s: Array = field(default_factory=lambda: siemens())
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def tissue_curve(artery: Array, step_s: float, cbf: float, mtt_s: float, delay_s
     t = step_s * np.arange(len(artery))
     flow = cbf / 6000 * 1.04 / 0.73
     residue = flow * np.exp(-np.maximum(t - delay_s, 0) / mtt_s) * (t >= delay_s)
-    return np.convolve(artery, residue)[: len(artery)] * step_s
+    return np.asarray(np.convolve(artery, residue)[: len(artery)] * step_s)
 
 
 def siemens() -> Array:
@@ -116,7 +116,7 @@ def shuttle(slices: int, frames: int = 18) -> Array:
 
 def canon() -> Array:
     """One early volume, 2 s steps through the bolus, 5 s steps after it."""
-    return np.r_[0.0, 7 + 2 * np.arange(13.0), 36, 41, 46, 51, 56]
+    return np.array([0.0, *(7 + 2 * np.arange(13.0)), 36, 41, 46, 51, 56])
 
 
 def geometry(spec: Phantom) -> Geometry:

@@ -84,8 +84,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("run_uid", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
-        sa.Column("acquisition_id", sa.Integer(), nullable=False),
         sa.Column("study_uid", sa.String(), nullable=False),
+        sa.Column("acquisition_key", sa.String(), nullable=False),
         sa.Column("pipeline", sa.String(), nullable=False),
         sa.Column("version", sa.String(), nullable=False),
         sa.Column("inputs", sa.JSON(), nullable=False),
@@ -128,9 +128,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_uid", name=op.f("uq_jobs_run_uid")),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_jobs_acquisition_id"), ["acquisition_id"], unique=False
-        )
         batch_op.create_index(batch_op.f("ix_jobs_key"), ["key"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_study_uid"), ["study_uid"], unique=False)
@@ -231,7 +228,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_jobs_study_uid"))
         batch_op.drop_index(batch_op.f("ix_jobs_state"))
         batch_op.drop_index(batch_op.f("ix_jobs_key"))
-        batch_op.drop_index(batch_op.f("ix_jobs_acquisition_id"))
 
     op.drop_table("jobs")
     with op.batch_alter_table("instances", schema=None) as batch_op:
