@@ -14,7 +14,7 @@ demo: .venv/installed
 test: lint types tests
 
 lint: .venv/installed-test
-	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff check --no-cache $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 
 types: .venv/installed-test

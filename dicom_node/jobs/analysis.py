@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import psutil
-from inference.dicom.reader import load_time_series, load_volume
 
 from inference.dicom.headers import FrameHeader
+from inference.dicom.reader import load_time_series, load_volume
 from inference.errors import InferenceError
 from inference.kinds import SeriesKind
 from inference.pipelines import Pipeline, PipelineSettings, Progress, RunContext
