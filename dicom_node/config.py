@@ -359,8 +359,9 @@ def load(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not a TOML file in UTF-8: {error}"]) from None
     config = parse(document)
-    spool = config.node.spool
-    if not spool.is_absolute():
-        node = config.node.model_copy(update={"spool": path.absolute().parent / spool})
-        config = config.model_copy(update={"node": node})
-    return config
+    folder = path.absolute().parent  # joined to an absolute path it changes nothing
+    node = config.node.model_copy(update={"spool": folder / config.node.spool})
+    log = config.log
+    if log.file is not None:
+        log = log.model_copy(update={"file": folder / log.file})
+    return config.model_copy(update={"node": node, "log": log})

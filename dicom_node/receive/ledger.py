@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.jobs.database import now
@@ -46,14 +46,22 @@ def record_instance(session: Session, spooled: SpooledInstance) -> None:
     values = {name: getattr(spooled, name) for name in spooled.__dataclass_fields__}
     study_date = values.pop("study_date")
     session.merge(Instance(**values, received_at=received_at))
-    study = session.get(Study, spooled.study_uid)
-    if study is None:
-        study = Study(study_uid=spooled.study_uid, changes=0, assembled=0)
-        session.add(study)
-    study.study_date = study_date or study.study_date
-    study.changes += 1
-    study.settled = False
-    study.changed_at = received_at
+    changed = session.execute(
+        update(Study)
+        .where(Study.study_uid == spooled.study_uid)
+        .values(
+            changes=Study.changes + 1,
+            settled=False,
+            changed_at=received_at,
+            study_date=func.coalesce(Study.study_date, study_date),
+        )
+        .returning(Study.study_uid)
+    )
+    if changed.one_or_none() is None:
+        session.add(
+            Study(study_uid=spooled.study_uid, study_date=study_date, changes=1, assembled=0,
+                  settled=False, changed_at=received_at)
+        )  # fmt: skip
 
 
 def touch_study(session: Session, sop_instance_uid: str, study_uid: str) -> bool:

@@ -85,6 +85,7 @@ def test_shipped_file_names_every_key() -> None:
         keys = re.findall(r"^(?:# )?(\w+) += ", body, flags=re.MULTILINE)
         named.setdefault(title, set()).update(keys)
     tables: dict[str, type[BaseModel]] = {**SECTIONS, "peers.wants": Wants}
+    tables |= {f"pipelines.{name}": entry.settings for name, entry in all_pipelines().items()}
     for name, model in tables.items():
         assert named[name] == set(model.model_fields), name
     assert named["peers"] == set(Peer.model_fields) - {"wants"}
@@ -280,3 +281,11 @@ def test_addresses_of_a_peer() -> None:
 def test_every_default_fulfils_its_own_rules() -> None:
     assert Config.model_validate(Config().model_dump()) == Config()
     assert get_args(Config.model_fields["peers"].annotation)[0] is Peer
+
+
+def test_files_are_relative_to_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[node]\nspool = "here"\n[log]\nfile = "node.log"\n', encoding="utf-8")
+    config = load(path)
+    assert config.spool == tmp_path / "here"
+    assert config.log.file == tmp_path / "node.log"
