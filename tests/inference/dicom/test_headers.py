@@ -110,7 +110,9 @@ def test_patients_are_told_apart_in_any_character_set(
         tmp_path, SpecificCharacterSet=codes, PatientID=patient, IssuerOfPatientID="B"
     )
     assert first.patient_key == again.patient_key
-    assert len({first.patient_key, other.patient_key, issued.patient_key}) == 3
+    assert other.patient_key != first.patient_key
+    # a PACS adds the issuer to some images of one patient
+    assert issued.patient_key == first.patient_key
     assert patient not in repr(first)
 
 
