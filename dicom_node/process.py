@@ -53,7 +53,7 @@ class Found:
             "slices": self.kind.slices,
             "time_points": self.kind.time_points,
             "complete": self.whole.state != "irregular",
-            "reason": self.whole.reason or self.kind.reason,
+            "reason": "; ".join(filter(None, [self.kind.reason, self.whole.reason])),
         }
 
 

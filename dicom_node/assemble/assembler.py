@@ -211,7 +211,7 @@ class Assembler:
         row.time_points = look.kind.time_points
         row.expected = look.whole.expected
         row.received = len(look.uids)
-        row.reason = look.whole.reason or look.kind.reason
+        row.reason = "; ".join(filter(None, [look.kind.reason, look.whole.reason]))
         row.fingerprint = look.fingerprint
         row.peer = look.newest.peer
         row.last_received_at = look.newest.received_at

@@ -6,6 +6,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+from dicom_node.process import find_acquisitions
 from tests.dicom_node.write.validators import assert_valid, dump_report
 from tests.support.shared import SHARED_DATA, shared_data
 
@@ -35,3 +38,22 @@ def test_process_the_example_study(tmp_path: Path) -> None:
     exported = {path.name for path in tmp_path.rglob("*.nii.gz")}
     names = (*maps, "baseline", "brain", "core", "hypoperfused")
     assert exported == {f"{name}.nii.gz" for name in names}
+
+
+@shared_data
+@pytest.mark.parametrize(
+    ("folder", "kind", "why"),
+    [
+        ("ctp-sample", "CTP", "16 positions with 30 time points"),
+        ("ct-head-ge", "NCCT", "28 slices without contrast"),
+        ("ct-bolus-tracking", "OTHER", "bolus tracking"),
+        ("mr-temporal-position", "OTHER", "10 time points: fewer than"),
+        ("mr-enhanced-time", "OTHER", "arterial spin labelling"),
+    ],
+)
+def test_what_the_example_studies_are(folder: str, kind: str, why: str) -> None:
+    (found,), unreadable = find_acquisitions(SHARED_DATA / folder)
+    row = found.row()
+    assert (row["kind"], row["complete"], unreadable) == (kind, True, [])
+    assert why in row["reason"]
+    assert len(row["evidence"]) >= 4
