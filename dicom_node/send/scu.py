@@ -16,6 +16,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.config import Peer
 from dicom_node.errors import SendError
+from dicom_node.send.reactor import paused_reactor
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +90,16 @@ def send(own_ae: str, peer: Peer, parcels: list[Parcel], timeout_s: float) -> It
         for context in association.accepted_contexts
     }
     try:
-        for index, parcel in enumerate(parcels):
-            pair = (parcel.sop_class_uid, parcel.transfer_syntax_uid)
-            if pair in accepted:
-                answer = _send_one(association, index, parcel)
-                yield answer
-                if answer.status == _NO_STATUS and answer.event == "retry":
-                    return
-            elif pair in offered:
-                yield Answer(index, "rejected", 0x0122, "presentation context refused")
+        with paused_reactor(association):
+            for index, parcel in enumerate(parcels):
+                pair = (parcel.sop_class_uid, parcel.transfer_syntax_uid)
+                if pair in accepted:
+                    answer = _send_one(association, index, parcel)
+                    yield answer
+                    if answer.status == _NO_STATUS and answer.event == "retry":
+                        return
+                elif pair in offered:
+                    yield Answer(index, "rejected", 0x0122, "presentation context refused")
     finally:
         if association.is_established:
             association.release()

@@ -12,6 +12,8 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.send.reactor import paused_reactor
+
 LOOPBACK = "127.0.0.1"
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -89,16 +91,19 @@ def _send_on_one_association(
     if not assoc.is_established:
         return [None] * len(items)
     statuses: list[int | None] = []
-    for ds in items:
-        try:
-            answer = assoc.send_c_store(ds)
-        except ValueError:  # this presentation context was refused
-            statuses.append(None)
-            continue
-        if "Status" not in answer:  # aborted, or no answer in time
-            assoc.abort()
-            return statuses + [None] * (len(items) - len(statuses))
-        statuses.append(int(answer.Status))
+    with paused_reactor(assoc):
+        for ds in items:
+            try:
+                answer = assoc.send_c_store(ds)
+            except ValueError:  # this presentation context was refused
+                statuses.append(None)
+                continue
+            if "Status" not in answer:  # aborted, or no answer in time
+                break
+            statuses.append(int(answer.Status))
+    if len(statuses) < len(items):
+        assoc.abort()
+        return statuses + [None] * (len(items) - len(statuses))
     assoc.release()
     return statuses
 
