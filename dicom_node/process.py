@@ -130,20 +130,13 @@ class Processor:
         except Exception as error:  # noqa: BLE001 becomes this series' result, the rest go on
             log_failure(log, f"{pipeline.name} failed", error)
             cause = f"the analysis failed: {type(error).__name__}"
-            result = analysis.failed(pipeline, cause, self.device)
+            result = analysis.without_result(
+                pipeline.name, pipeline.version, "failed", cause, self.device
+            )
             shutil.rmtree(folder)
             written = self._write(result, group, folder)
         record = analysis.record(result, study_uid, list(group.series_uids))
-        record["outputs"] = [
-            {
-                "path": str(item.path.relative_to(self.output)),
-                "role": item.role,
-                "sop_class": item.sop_class_uid,
-                "sop_instance_uid": item.sop_instance_uid,
-                "series_description": item.series_description,
-            }
-            for item in written
-        ]
+        record["outputs"] = [item.row(str(item.path.relative_to(self.output))) for item in written]
         progress("done", 1.0)
         return record
 
@@ -178,7 +171,9 @@ class Processor:
         self, found: Found, pipeline: Pipeline, refusal: str | None, progress: Progress
     ) -> PipelineResult:
         if refusal is not None:
-            return analysis.not_analysed(pipeline, refusal, self.device)
+            return analysis.without_result(
+                pipeline.name, pipeline.version, "not_analysed", refusal, self.device
+            )
         settings = self.config.pipeline_settings(pipeline.name)
         headers = list(found.group.headers)
         return analysis.analyse(pipeline, headers, settings, self.device, progress)

@@ -12,7 +12,7 @@ from inference.dicom.reader import load_time_series, load_volume
 from inference.errors import InferenceError
 from inference.kinds import SeriesKind
 from inference.pipelines import Pipeline, PipelineSettings, Progress, RunContext
-from inference.results import PipelineResult
+from inference.results import PipelineResult, Status
 
 _OVER_TIME = (SeriesKind.CTP, SeriesKind.PWI)
 _LOADED = 0.1
@@ -62,7 +62,7 @@ def analyse(
         )
         result = pipeline.run(images, settings, context)
     except InferenceError as error:
-        return not_analysed(pipeline, str(error), device)
+        return without_result(pipeline.name, pipeline.version, "not_analysed", str(error), device)
     timings = {
         "load": loaded - started,
         **result.timings_s,
@@ -71,16 +71,11 @@ def analyse(
     return replace(result, timings_s=timings, device=device)
 
 
-def not_analysed(pipeline: Pipeline, reason: str, device: str) -> PipelineResult:
-    """The result that says why there is none."""
-    return PipelineResult(
-        pipeline.name, pipeline.version, "not_analysed", reason=reason, device=device
-    )
-
-
-def failed(pipeline: Pipeline, reason: str, device: str) -> PipelineResult:
-    """The result that says that the analysis itself failed."""
-    return PipelineResult(pipeline.name, pipeline.version, "failed", reason=reason, device=device)
+def without_result(
+    name: str, version: str, status: Status, reason: str, device: str
+) -> PipelineResult:
+    """The result of a run that has none, with the reason; its pipeline need not be installed."""
+    return PipelineResult(name, version, status, reason=reason, device=device)
 
 
 def peak_memory_mb() -> float:

@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pydicom.uid import (
     UID,
@@ -35,12 +34,12 @@ from dicom_node.log import log_failure
 from dicom_node.receive.ledger import note_problem
 from dicom_node.receive.spool import Spool, sync
 from dicom_node.write.context import Predecessor, RunIdentity
-from dicom_node.write.results import WrittenObject, write_results
+from dicom_node.write.results import write_results
 from dicom_node.write.source import SourceImages
 from inference import __version__
 from inference.dicom.headers import read_headers
 from inference.pipelines import all_pipelines
-from inference.results import PipelineResult, Status
+from inference.results import PipelineResult
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +105,9 @@ class Worker:
 
     def _analyse(self, job: Job, progress: "_Progress") -> PipelineResult:
         if job.refusal is not None:
-            return _nothing(job, "not_analysed", job.refusal, self.device)
+            return analysis.without_result(
+                job.pipeline, job.version, "not_analysed", job.refusal, self.device
+            )
         pipeline = all_pipelines()[job.pipeline]
         settings = pipeline.settings.model_validate(job.parameters)
         headers = [h for path in self._inputs(job) for h in read_headers(path)]
@@ -130,8 +131,9 @@ class Worker:
         cannot be written for another reason the job ends all the same, and ``status`` says so.
         """
         text = f"the analysis failed ({cause}); the log of the node has the details"
+        result = analysis.without_result(job.pipeline, job.version, "failed", text, self.device)
         try:
-            self._finish(job, _nothing(job, "failed", text, self.device), event, cause)
+            self._finish(job, result, event, cause)
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 whatever kept the report from being written
@@ -193,7 +195,10 @@ class Worker:
         ]
         series_uids = list({image.series_instance_uid for image in source.references})
         record = analysis.record(result, job.study_uid, series_uids)
-        record["outputs"] = [output(item, final, part) for item in written]
+        record["outputs"] = [
+            item.row(str(final.relative_to(self.spool.root) / item.path.relative_to(part)))
+            for item in written
+        ]
         with self.database.write() as session:
             queue.finish(session, job, event, record, files, error)  # or the lease is lost
             session.flush()
@@ -241,27 +246,11 @@ class Worker:
         )
 
 
-def _nothing(job: Job, status: Status, reason: str, device: str) -> PipelineResult:
-    """The result of a run that has none; also when its pipeline is no longer installed."""
-    return PipelineResult(job.pipeline, job.version, status, reason=reason, device=device)
-
-
 def _can_pass(error: Exception) -> bool:
     """Whether trying again later can help."""
     return isinstance(error, (MemoryError, OSError)) or (
         isinstance(error, NodeError) and error.retryable
     )
-
-
-def output(item: WrittenObject, final: Path, part: Path) -> dict[str, Any]:
-    """One entry of ``outputs`` in results.json."""
-    return {
-        "path": str(final / item.path.relative_to(part)),
-        "role": item.role,
-        "sop_class": item.sop_class_uid,
-        "sop_instance_uid": item.sop_instance_uid,
-        "series_description": item.series_description,
-    }
 
 
 def _union(config: Config) -> Wants:

@@ -50,6 +50,16 @@ class WrittenObject:
     series_description: str
     transfer_syntax_uid: str
 
+    def row(self, path: str) -> dict[str, str]:
+        """One entry of ``outputs`` in results.json, with the path as the reader finds it."""
+        return {
+            "path": path,
+            "role": self.role,
+            "sop_class": self.sop_class_uid,
+            "sop_instance_uid": self.sop_instance_uid,
+            "series_description": self.series_description,
+        }
+
 
 def write_results(
     result: PipelineResult,
