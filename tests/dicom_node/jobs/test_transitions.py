@@ -1,6 +1,7 @@
 """The tables of states."""
 
 from enum import StrEnum
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,10 +18,10 @@ from dicom_node.jobs.transitions import (
     advance,
 )
 
-TABLES: list[tuple[type[StrEnum], dict[tuple[StrEnum, str], StrEnum]]] = [
-    (AcquisitionState, ACQUISITION),  # type: ignore[list-item]
-    (JobState, JOB),  # type: ignore[list-item]
-    (OutboxState, OUTBOX),  # type: ignore[list-item]
+TABLES: list[tuple[type[StrEnum], Any]] = [
+    (AcquisitionState, ACQUISITION),
+    (JobState, JOB),
+    (OutboxState, OUTBOX),
 ]
 
 
