@@ -25,11 +25,17 @@ from pydicom.uid import (
 )
 
 from inference.geometry import Geometry
+from tests.support.analytic.kinetics import simulate_ctp, simulate_ncct
+from tests.support.analytic.phantom import (
+    Lesion,
+    Phantom,
+    axial_geometry,
+    draw_patient,
+    make_phantom,
+)
 from training.simulate.dicom import Identity, Scanner, ctp_times
 from training.simulate.dicom import ctp_datasets as write_ctp
 from training.simulate.dicom import ncct_datasets as write_ncct
-from training.simulate.kinetics import simulate_ctp, simulate_ncct
-from training.simulate.phantom import Lesion, Phantom, axial_geometry, draw_patient, make_phantom
 
 START = dt.datetime(2026, 1, 15, 10, 15)
 THICKNESS_MM = 5.0

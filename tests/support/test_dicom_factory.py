@@ -14,6 +14,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from tests.support.analytic.head import Tissue
 from tests.support.dicom_factory import (
     TIME_POINTS,
     ctp_datasets,
@@ -23,7 +24,6 @@ from tests.support.dicom_factory import (
     transcode,
 )
 from training.simulate.dicom import SCANNERS, Scanner
-from training.simulate.head import Tissue
 
 
 @pytest.mark.parametrize("vendor", SCANNERS)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.simulate.head import Tissue
-from training.simulate.kinetics import (
+from tests.support.analytic.head import Tissue
+from tests.support.analytic.kinetics import (
     DENSITY_G_PER_ML,
     HEMATOCRIT_FACTOR,
     STEP_S,
@@ -14,7 +14,7 @@ from training.simulate.kinetics import (
     simulate_ctp,
     simulate_ncct,
 )
-from training.simulate.phantom import Phantom, axial_geometry, draw_patient, make_phantom
+from tests.support.analytic.phantom import Phantom, axial_geometry, draw_patient, make_phantom
 
 TIMES_S = np.repeat(np.arange(34)[:, None] * 1.5, 2, axis=1)
 

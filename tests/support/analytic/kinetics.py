@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage, signal
 
-from training.simulate.head import Float32Array, FloatArray, Tissue
-from training.simulate.phantom import Phantom
+from tests.support.analytic.head import Float32Array, FloatArray, Tissue
+from tests.support.analytic.phantom import Phantom
 
 HEMATOCRIT_FACTOR = 0.73
 DENSITY_G_PER_ML = 1.04

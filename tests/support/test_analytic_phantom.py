@@ -8,8 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from training.simulate.head import Plane, Tissue, Waves, hull_distance
-from training.simulate.phantom import Lesion, Phantom, axial_geometry, draw_patient, make_phantom
+from tests.support.analytic.head import Plane, Tissue, Waves, hull_distance
+from tests.support.analytic.phantom import (
+    Lesion,
+    Phantom,
+    axial_geometry,
+    draw_patient,
+    make_phantom,
+)
 
 
 @cache

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.geometry import Geometry
-from training.simulate.head import (
+from tests.support.analytic.head import (
     BASELINE_HU,
     Float32Array,
     FloatArray,
