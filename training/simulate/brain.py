@@ -22,9 +22,10 @@ from training.simulate.deform import (
     sample,
     upsample,
 )
+from training.simulate.fields import bounding_box
 from training.simulate.person import Person
 from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, head_axes_mm
-from training.simulate.template import bounding_box, decode, load_template
+from training.simulate.template import decode, load_template
 
 T = TypeVar("T", np.float32, np.uint8)
 CALCIFICATION_HU = 400.0

@@ -18,7 +18,7 @@ SHARE_STEPS = 255
 _SLAB = 8
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def build_anatomy(person: Person) -> Anatomy:
     """Build a person's head without disease; the same person always gives the same bytes.
 

@@ -56,19 +56,23 @@ def smooth_noise(
     return np.asarray(field / field.std(), dtype=np.float32)
 
 
-def signed_distance_mm(mask: BoolArray, step: int) -> Float32Array:
-    """Distance of each node to the border between a mask and the rest, positive inside it."""
-    import SimpleITK as sitk  # noqa: N813
+def signed_distance(mask: BoolArray) -> Float32Array:
+    """Distance of every voxel from the outermost voxels of a mask in voxels, positive inside."""
+    import SimpleITK
 
-    if not mask.any():
-        return np.full(mask.shape, -1e3, dtype=np.float32)
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    distance = sitk.SignedMaurerDistanceMap(  # type: ignore[no-untyped-call]
+    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
+    distance = SimpleITK.SignedMaurerDistanceMap(  # type: ignore[no-untyped-call]
         image, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
     )
+    return np.asarray(SimpleITK.GetArrayFromImage(distance), dtype=np.float32)
+
+
+def signed_distance_mm(mask: BoolArray, step: int) -> Float32Array:
+    """Distance of each node to the border between a mask and the rest, positive inside it."""
+    if not mask.any():
+        return np.full(mask.shape, -1e3, dtype=np.float32)
     # 0 in the outermost nodes of the mask: the border is half a step further out.
-    nodes = np.asarray(sitk.GetArrayFromImage(distance), dtype=np.float32)
-    return (nodes + np.float32(0.5)) * np.float32(step)
+    return (signed_distance(mask) + np.float32(0.5)) * np.float32(step)
 
 
 def refine(coarse: Float32Array, step: int) -> Float32Array:

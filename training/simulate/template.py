@@ -10,14 +10,18 @@ CSF along the tentorium: textbook geometry, not a published atlas.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from training.simulate.anatomy import Region, Territory
-from training.simulate.arrays import BoolArray, Float32Array, FloatArray, Uint8Array
+from training.simulate.arrays import BoolArray, Float32Array, Uint8Array
+from training.simulate.fields import bounding_box, signed_distance
 from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, head_axes_mm
 
+_MAP_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 _TEMPLATE_START = (23, 24, 2)
 _BASE_CLOSING_MM, _FOSSA_CLOSING_MM, _VAULT_CLOSING_MM = 7.0, 13.0, 28.0
 _HULL_SMOOTHING_MM = 1.5
@@ -117,24 +121,34 @@ def load_template() -> Template:
 
 
 def _load_maps() -> tuple[Float32Array, Float32Array, Float32Array]:
-    """Grey, white and T1 map on the head grid."""
-    try:
-        from nilearn import datasets
-    except ImportError as error:
+    """Grey, white and T1 map on the head grid, 0 to 1.
+
+    The files are read where nilearn keeps them: importing nilearn itself takes longer than the rest
+    of a scan.
+    """
+    package = find_spec("nilearn")
+    if package is None or package.origin is None:
         raise ImportError(
             "simulated heads need the ICBM152 maps that nilearn ships: "
             "pip install strokenode[simulate]"
-        ) from error
-    loaders = (
-        datasets.load_mni152_gm_template,
-        datasets.load_mni152_wm_template,
-        datasets.load_mni152_template,
-    )
-    grey, white, t1 = (_place(np.asarray(loader(resolution=1).dataobj)) for loader in loaders)
+        )
+    folder = Path(package.origin).parent / "datasets" / "data"
+    grey, white, t1 = (_load_map(folder / _MAP_FILE.format(name)) for name in ("gm", "wm", "t1"))
     return grey, white, t1
 
 
-def _place(data: FloatArray) -> Float32Array:
+def _load_map(path: Path) -> Float32Array:
+    import nibabel
+
+    if not path.is_file():
+        raise ImportError(
+            f"this version of nilearn has no {path.name}; install the one in constraints.txt"
+        )
+    data = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
+    return _place(data / data.max())
+
+
+def _place(data: Float32Array) -> Float32Array:
     """Put a map with axes x, y, z (RAS, 1 mm, from -98, -134, -72) on the head grid."""
     turned = data.transpose(2, 1, 0)[:, ::-1, ::-1]
     placed = np.zeros(HEAD_SHAPE, dtype=np.float32)
@@ -152,17 +166,6 @@ def _box_axes() -> Axes:
     return z[_BOX[0]], y[:, _BOX[1]], x[:, :, _BOX[2]]
 
 
-def signed_distance(mask: BoolArray) -> Float32Array:
-    """Distance of every voxel from the border of a mask in voxels, positive inside."""
-    import SimpleITK
-
-    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
-    distance = SimpleITK.SignedMaurerDistanceMap(  # type: ignore[no-untyped-call]
-        image, insideIsPositive=True, squaredDistance=False, useImageSpacing=False
-    )
-    return np.asarray(SimpleITK.GetArrayFromImage(distance), dtype=np.float32)
-
-
 def _closed(mask: BoolArray, radius_mm: float) -> BoolArray:
     """A mask with all gaps and notches filled that a ball of this radius does not enter."""
     margin = int(radius_mm) + 2
@@ -172,16 +175,6 @@ def _closed(mask: BoolArray, radius_mm: float) -> BoolArray:
     closed = np.zeros_like(mask)
     closed[box] = signed_distance(wide)[inner] > radius_mm
     return closed
-
-
-def bounding_box(mask: BoolArray) -> tuple[slice, slice, slice]:
-    """Smallest box that holds all that is true."""
-    ranges = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(mask.any(axis=others))
-        ranges.append(slice(int(found[0]), int(found[-1]) + 1))
-    return ranges[0], ranges[1], ranges[2]
 
 
 def _hull_distance(brain: BoolArray, region: Uint8Array, axes: Axes) -> Float32Array:

@@ -34,7 +34,7 @@ class Truth:
     numbers: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write ``truth.npz`` (arrays) and ``truth.json`` (numbers, and unit and meaning of each)."""
+        """Write ``truth.npz`` (arrays) and ``truth.json`` (numbers, units and meanings)."""
         folder.mkdir(parents=True, exist_ok=True)
         values = {name: quantity.values for name, quantity in self.arrays.items()}
         np.savez_compressed(folder / "truth.npz", allow_pickle=False, **values)
