@@ -39,6 +39,7 @@ from dicom_node.jobs.database import Database
 from dicom_node.send.scu import Parcel, echo, send
 from dicom_node.status import collect
 from dicom_node.tables import results_table
+from inference.pipelines import all_pipelines
 
 _SCANNER, _PACS, _NODE = "SCANNER", "PACS", "STROKENODE"
 _START_TIMEOUT_S = 60.0
@@ -63,7 +64,10 @@ def run_demo(output: Path, console: Console) -> bool:
     started = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="strokenode-demo-")))
-        console.print("1. a simulated stroke patient is scanned (CT perfusion, lesion on the left)")
+        console.print(
+            "1. a simulated stroke patient is scanned: head CT and CT perfusion, occlusion of the "
+            "left middle cerebral artery"
+        )
         images = _simulate(folder)
         study_uid = str(dcmread(images[0], stop_before_pixels=True).StudyInstanceUID)
         pacs, scanner, settings = _configure(folder)
@@ -78,7 +82,7 @@ def run_demo(output: Path, console: Console) -> bool:
         records = _wait(settings, console)
         console.print("5. the patient's study, fetched back from the PACS by C-GET:")
         table, pictures = _fetch(pacs, study_uid, output)
-        console.print(table, results_table(records))
+        console.print(table, results_table(records), *_without_pipeline(settings))
     console.print("pictures:", *(f"  {path}" for path in pictures), sep="\n")
     seconds = time.monotonic() - started
     console.print(f"done in {seconds:.0f} s; RESEARCH USE ONLY, simulated patient")
@@ -89,7 +93,11 @@ def _simulate(folder: Path) -> list[Path]:
     """Have ``strokenode simulate`` make the patient: it is a command of another package."""
     patient = folder / "patient"
     command = [sys.executable, "-m", "dicom_node.cli", "simulate", "ctp"]
-    options = ["--output", str(patient), "--seed", "7", "--scanner", "siemens", "--lesion", "left"]
+    options = [
+        "--output", str(patient), "--seed", "2", "--scanner", "siemens", "--with-ncct",
+        "--lesion", "m1", "--side", "left", "--mimics", "none",
+        "--matrix", "256", "--slices", "16", "--thickness", "5",
+    ]  # fmt: skip
     outcome = subprocess.run([*command, *options], stdout=subprocess.DEVNULL, check=False)
     images = sorted((patient / "dicom").rglob("*.dcm"))
     if outcome.returncode or not images:
@@ -222,6 +230,14 @@ def _wait(settings: Config, console: Console) -> list[dict[str, Any]]:
     raise NodeError(
         f"no results after {_RESULT_TIMEOUT_S:.0f} s; the node's jobs: {report['jobs']}"
     )
+
+
+def _without_pipeline(settings: Config) -> Iterator[str]:
+    """Say which images the node took, and knows what they are, but has no pipeline for."""
+    accepted = {pipeline.accepts for pipeline in all_pipelines().values()}
+    for found in reversed(collect(Database(settings.database_url))["acquisitions"]):
+        if found["kind"] not in accepted:
+            yield f"{found['kind']}: {found['received']} images received; no pipeline for them yet"
 
 
 def _fetch(pacs: Peer, study_uid: str, output: Path) -> tuple[Table, list[Path]]:

@@ -71,7 +71,10 @@ def loaded(statement: str) -> set[str]:
             {"torch", "matplotlib", "dicom_node", "training", "SimpleITK", "sqlalchemy"},
         ),
         ("import dicom_node.cli", {"torch", "matplotlib", "training"}),
-        ("import training.simulate.command", {"torch", "matplotlib", "dicom_node", "lightning"}),
+        (
+            "import training.simulate.command, training.simulate.study, training.simulate.batches",
+            {"torch", "matplotlib", "dicom_node", "lightning", "nilearn", "pandas"},
+        ),
     ],
     ids=["node", "pipelines", "command line", "simulate"],
 )
@@ -79,3 +82,9 @@ def test_what_loads_without_torch(statement: str, absent: set[str]) -> None:
     names = loaded(statement)
     assert "pydicom" in names or "numpy" in names or "pydantic" in names
     assert names.isdisjoint(absent)
+
+
+def test_the_command_of_another_package_costs_no_time() -> None:
+    """``strokenode`` loads it at every start, whatever it is asked to do."""
+    slow = {"torch", "scipy", "SimpleITK", "numpy", "pydicom"}
+    assert loaded("import training.simulate.command").isdisjoint(slow)

@@ -13,7 +13,7 @@ from rich.console import Console
 from dicom_node import demo
 from dicom_node.config import Peer, load
 from dicom_node.errors import NodeError
-from tests.support.dicom_factory import ctp_datasets, save
+from tests.support.dicom_factory import ctp_datasets, ncct_datasets, save
 from tests.support.ports import free_port
 from tests.support.scp import RecordingSCP
 
@@ -21,7 +21,12 @@ from tests.support.scp import RecordingSCP
 @pytest.fixture
 def small_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A patient of few, small images instead of the demonstration's own."""
-    monkeypatch.setattr(demo, "_simulate", lambda folder: save(ctp_datasets(), folder / "patient"))
+
+    def simulate(folder: Path) -> list[Path]:
+        ctp = save(ctp_datasets(), folder / "patient" / "ctp")
+        return [*ctp, *save(ncct_datasets(), folder / "patient" / "ncct")]
+
+    monkeypatch.setattr(demo, "_simulate", simulate)
 
 
 def children() -> list[str]:
@@ -54,6 +59,8 @@ def test_the_whole_demonstration(tmp_path: Path) -> None:
     for words in ("StrokeNode report", "StrokeNode CBF", "core_volume", "side L", "RESEARCH USE"):
         assert words in text
     assert all(str(path) in text for path in pictures)
+    assert "NCCT: 8 images received; no pipeline for them yet" in text
+    assert "CTP:" not in text
 
 
 def test_a_simulation_that_fails_is_told(tmp_path: Path) -> None:
