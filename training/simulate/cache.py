@@ -1,6 +1,6 @@
 """Keep anatomies on disk: building one takes seconds, reading it a fraction of one.
 
-An entry holds every array without loss: shares as eighth-bit steps, HU as whole numbers, depth in
+An entry holds every array without loss: shares as steps of 1/255, HU as whole numbers, depth in
 half precision, each in the narrowest of these codings that gives back the same bits, cropped to
 where it differs from its background. The name of an entry holds a digest of everything that
 decides its content, so that entries of other versions of the simulator are never read.
@@ -76,8 +76,10 @@ def entry_path(person: Person, folder: Path) -> Path:
 def _version() -> str:
     """Digest of the simulator's own source and of the libraries that it computes with."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     for name in _LIBRARIES:
         digest.update(f"{name} {version(name)}\n".encode())
     return digest.hexdigest()[:12]

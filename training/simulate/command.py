@@ -370,6 +370,7 @@ def _shares(text: str) -> dict[str, float]:
 def _write(request: "Request", output: Path, cache: Path | None) -> None:
     """Write one study, with a progress bar for each of its steps."""
     from training.simulate.study import write_study
+    from training.simulate.template import load_template
 
     for folder in (output / "dicom", output / "truth"):
         if folder.exists() and any(folder.iterdir()):
@@ -382,6 +383,8 @@ def _write(request: "Request", output: Path, cache: Path | None) -> None:
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what)
+            if what == "patient" and done:
+                load_template.cache_clear()  # 0.2 GB that one patient needs no more
             bar.update(tasks[what], completed=done, total=total or None)
 
         written = write_study(request, output, anatomies=cache, tell=tell).images

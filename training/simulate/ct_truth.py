@@ -17,6 +17,7 @@ from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
 from training.simulate.ct_image import head_hu
 from training.simulate.head import BloodKind
+from training.simulate.hemorrhage import Hemorrhage
 from training.simulate.motion import Motion
 from training.simulate.patient import Patient
 from training.simulate.protocols import CtProtocol
@@ -267,7 +268,7 @@ def _numbers(patient: Patient, geometry: Geometry, arrays: dict[str, Quantity]) 
         for name, quantity in arrays.items()
         if quantity.values.dtype == np.bool_
     }
-    stroke = patient.stroke
+    stroke, hemorrhage = patient.stroke, patient.hemorrhage
     return {
         "seed": patient.case.seed,
         "cohort": patient.person.cohort,
@@ -277,8 +278,18 @@ def _numbers(patient: Patient, geometry: Geometry, arrays: dict[str, Quantity]) 
         "volumes_ml": volumes,
         "blood_ml": {
             str(kind): volume
-            for kind, volume in (
-                {} if patient.hemorrhage is None else patient.hemorrhage.volumes_ml
-            ).items()
+            for kind, volume in ({} if hemorrhage is None else hemorrhage.volumes_ml).items()
         },
+        "hemorrhage": None if hemorrhage is None else _about(hemorrhage),
+    }
+
+
+def _about(hemorrhage: Hemorrhage) -> dict[str, Any]:
+    """Where and when it bled; the midline's shift is positive to the patient's left."""
+    return {
+        "place": str(hemorrhage.place),
+        "region": hemorrhage.region.name.lower(),
+        "side": hemorrhage.side,
+        "age_h": hemorrhage.age_h,
+        "midline_shift_mm": hemorrhage.midline_shift_mm,
     }

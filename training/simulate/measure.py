@@ -79,7 +79,7 @@ EXPECTED: tuple[Expectation, ...] = (
     Expectation("ICH volume, spread of logarithm", "1", "log sd", 0.85, 1.45),
     Expectation("ICH under 2 mL", "1", "share", 0.03, 0.3),
     Expectation("intraparenchymal, deep grey", "1", "share", 0.45, 0.85),
-    Expectation("hemorrhagic transformation", "1", "share", 0.16, 0.31),
+    Expectation("risk of hemorrhagic transformation", "1", "share", 0.16, 0.31),
     Expectation("still or nearly still", "1", "share", 0.54, 0.62),
     Expectation("moderate motion", "1", "share", 0.2, 0.28),
     Expectation("large motion", "1", "share", 0.15, 0.23),
@@ -331,7 +331,8 @@ def _measure_stroke(patient: Patient, seed: int, found: Measured) -> None:
     ):
         if mask.any():
             found[name].append(float(np.median(maps.cbf[mask])))
-    found["hemorrhagic transformation"].append(draw_transformation(patient, seed).probability)
+    outcome = draw_transformation(patient, seed)
+    found["risk of hemorrhagic transformation"].append(outcome.probability)
 
 
 def _measure_blood(seed: int, found: Measured) -> None:

@@ -133,11 +133,6 @@ def displacement_mm(motion: Motion) -> FloatArray:
     return np.asarray(np.linalg.norm(moved - ends, axis=2).max(axis=1))
 
 
-def rms_displacement_mm(motion: Motion) -> float:
-    """Root mean square over time of :func:`displacement_mm`."""
-    return float(np.sqrt(np.mean(displacement_mm(motion) ** 2)))
-
-
 def _scaled(motion: Motion, target_mm: float) -> Motion:
     """Scale motion to a largest displacement, within the limits of shift and angle."""
     largest = float(displacement_mm(motion).max())

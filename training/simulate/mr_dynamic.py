@@ -230,12 +230,6 @@ class Dynamic:
             blood = self._vessels.concentration(times, slice_of) * np.float32(self.arterial_peak_mm)
             yield apparent, blood_relaxation(blood, protocol.field_t)
 
-    def arterial_rest(self) -> float:
-        """Share of the signal that pure arterial blood keeps at its peak."""
-        peak = np.array([self.arterial_peak_mm], dtype=np.float32)
-        relaxation = blood_relaxation(peak, self._protocol.field_t)
-        return float(with_contrast(np.ones(1, np.float32), self._protocol.te_ms, relaxation)[0])
-
     def curves(self) -> dict[str, Quantity]:
         """True concentration of arterial and venous blood in mM at the bolus' own sampling."""
         peak = self.arterial_peak_mm

@@ -57,12 +57,12 @@ def perfusion_truth(
     hypoperfused = brain & (low >= 0.5)
     core = hypoperfused & (dead >= 0.5)
     return {
-        "cbf": Quantity(cbf, "mL/100g/min", "cerebral blood flow of the tissue"),
+        "cbf": Quantity(cbf, "mL/100 g/min", "cerebral blood flow of the tissue"),
         "cbv": Quantity(cbf * mtt / minute, "mL/100g", "cerebral blood volume of the tissue"),
         "mtt": Quantity(mtt, "s", "mean transit time, 60 CBV / CBF"),
         "tmax": Quantity(tmax, "s", "time of the residue's peak, with delay and dispersion"),
         "delay": Quantity(delay, "s", "delay of the tissue's own artery"),
-        "residue_peak": Quantity(peak, "mL/100g/min", "height of the dispersed residue's peak"),
+        "residue_peak": Quantity(peak, "mL/100 g/min", "height of the dispersed residue's peak"),
         "leakage": Quantity(leakage, "%", "leakage of the blood-brain barrier"),
         "brain": Quantity(brain, "1", "at least half grey or white matter"),
         "hypoperfused": Quantity(hypoperfused, "1", "Tmax above 6 s"),

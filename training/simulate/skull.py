@@ -49,7 +49,6 @@ _TENT_Z = (
 # Free edge of the falx: y, and the height above which it spans the fissure.
 _FALX_Y = (-75, -62, -50, -35, -15, 5, 25, 42, 50)
 _FALX_Z = (-26, -8, 10, 30, 42, 43, 36, 20, 4)
-_INCISURA_Y = 45.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,11 +44,11 @@ class Pose:
 
     def to_head(self, points_mm: FloatArray) -> FloatArray:
         """Head coordinates of points in the scanner, shape ``(..., 3)``."""
-        return np.asarray((points_mm - self.shift_mm) @ self.rotation)
+        return np.asarray(np.einsum("...i,ij->...j", points_mm - self.shift_mm, self.rotation))
 
     def to_scanner(self, points_mm: FloatArray) -> FloatArray:
         """Scanner coordinates of points in the head, shape ``(..., 3)``."""
-        return np.asarray(points_mm @ self.rotation.T + self.shift_mm)
+        return np.asarray(np.einsum("...j,ij->...i", points_mm, self.rotation) + self.shift_mm)
 
 
 def head_axes_mm() -> tuple[Float32Array, Float32Array, Float32Array]:

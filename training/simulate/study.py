@@ -28,7 +28,6 @@ from training.simulate.mr_protocols import (
 from training.simulate.mr_scan import scan_dwi, scan_gre, scan_pwi
 from training.simulate.patient import Case, Patient, make_patient
 from training.simulate.protocols import CtProtocol, draw_ctp_protocol, draw_ncct_protocol
-from training.simulate.template import load_template
 from training.simulate.transformation import draw_transformation
 from training.simulate.truth import Truth
 
@@ -74,7 +73,7 @@ class Request:
     patient_id : str or None
         PatientID; made from the seed when None.
     irregular : tuple of str
-        Flaws of a CT perfusion.
+        Flaws of a perfusion, by CT or MR.
     grid : Grid
         Sizes; with ``with_ncct`` and ``follow_up`` those of the perfusion only, but ``matrix`` of
         all CT.
@@ -145,7 +144,7 @@ def write_study(
     """Simulate a patient and write ``dicom/<series>/`` and ``truth/`` into a folder.
 
     The truth of several series lies in ``truth/<series>/``, that of a single one in ``truth/``.
-    Images are written as they come: no more than one time point is in memory, nor the template.
+    Images are written as they come: of a perfusion no more than one time point is in memory.
 
     Parameters
     ----------
@@ -160,7 +159,6 @@ def write_study(
     """
     tell("patient", 0, 0)
     patient = make_patient(request.case, cached_anatomy(request.case.person, anatomies))
-    load_template.cache_clear()
     tell("patient", 1, 1)
     names = _series_names(request)
     scans = _series(request, patient)
