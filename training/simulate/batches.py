@@ -351,8 +351,8 @@ class PwiStream(Stream):
         diffusion = scan_dwi(
             patient,
             draw_dwi_protocol(
-                seed, scanner, cohort, field_t=protocol.field_t, fov_mm=protocol.fov_mm,
-                **{**sizes, **placed},
+                seed, scanner, cohort,
+                **{**sizes, **placed, "field_t": protocol.field_t, "fov_mm": protocol.fov_mm},
             ),
             seed,
         )  # fmt: skip

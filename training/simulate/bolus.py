@@ -91,7 +91,6 @@ def draw_bolus(
     """
     rng = stream(seed, "bolus", modality)
     ranges = _SHIFTED if cohort == "shifted" else _USUAL
-    times = np.arange(0, duration_s + BEYOND_S, STEP_S)
     median, spread, least, most = ranges.width_s
     if modality == "mr":
         median, least = median * _MR_WIDTH, least * _MR_WIDTH
@@ -103,9 +102,12 @@ def draw_bolus(
     if late:
         width = min(max(width, 6.0) * slow, 13.0)
         arrival, peak = max(arrival, 7.0) + delay, peak / slow
+    # Drawn to beyond its passage, however short the scan: it does not depend on the scan's length.
+    count = len(np.arange(0, duration_s + BEYOND_S, STEP_S))
+    times = np.arange(0, max(duration_s + BEYOND_S, arrival + 12 * width), STEP_S)
     arterial = _artery(rng, times, arrival, width, ranges)
     venous = _vein(rng, arterial)
-    return Bolus(STEP_S, arterial, venous, poor if weak else peak, arrival)
+    return Bolus(STEP_S, arterial[:count], venous[:count], poor if weak else peak, arrival)
 
 
 def _artery(

@@ -372,6 +372,12 @@ def _write(request: "Request", output: Path, cache: Path | None) -> None:
     from training.simulate.study import write_study
     from training.simulate.template import load_template
 
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{output} cannot be a folder ({error.strerror}); name another", param_hint="--output"
+        ) from error
     for folder in (output / "dicom", output / "truth"):
         if folder.exists() and any(folder.iterdir()):
             raise typer.BadParameter(

@@ -21,7 +21,7 @@ from training.simulate.hemorrhage import Hemorrhage
 from training.simulate.motion import Motion
 from training.simulate.patient import Patient
 from training.simulate.protocols import CtProtocol
-from training.simulate.sampling import Box, box_of, labels, sample
+from training.simulate.sampling import Box, box_of, labels, sample, volumes_ml
 from training.simulate.space import Pose
 from training.simulate.truth import Quantity, Truth
 
@@ -126,8 +126,15 @@ def scan_truth(
         motion.parameters(motion_times - motion_times[0]), "mm, degrees",
         "shift along x, y, z and turns about them, against the start",
     )  # fmt: skip
+    kept["head_to_scanner"] = head_to_scanner(poses)
     kept["affine_lps"] = Quantity(geometry.affine_lps, "mm", "(column, row, slice) to LPS")
-    return Truth(kept, _numbers(patient, geometry, kept))
+    return Truth(kept, _numbers(patient, geometry, protocol.thickness_mm, kept))
+
+
+def head_to_scanner(poses: Sequence[Pose]) -> Quantity:
+    """Matrices of the poses of all slices, or of all time points."""
+    matrices = np.stack([pose.matrix for pose in poses])
+    return Quantity(matrices, "mm", "from the head's own LPS to the scanner's, for each pose")
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,10 +268,11 @@ def _unit(name: str) -> str:
     return _UNITS.get(name, "1")
 
 
-def _numbers(patient: Patient, geometry: Geometry, arrays: dict[str, Quantity]) -> dict[str, Any]:
-    voxels_ml = geometry.voxel_volumes_ml
-    volumes = {
-        name: float(np.sum(quantity.values, axis=(1, 2)) @ voxels_ml)
+def _numbers(
+    patient: Patient, geometry: Geometry, thickness_mm: float, arrays: dict[str, Quantity]
+) -> dict[str, Any]:
+    masks = {
+        name: quantity.values
         for name, quantity in arrays.items()
         if quantity.values.dtype == np.bool_
     }
@@ -275,7 +283,7 @@ def _numbers(patient: Patient, geometry: Geometry, arrays: dict[str, Quantity]) 
         "side": None if stroke is None else stroke.side,
         "occlusion": None if stroke is None else str(stroke.occlusion),
         "onset_h": None if stroke is None else stroke.onset_h,
-        "volumes_ml": volumes,
+        "volumes_ml": volumes_ml(geometry, thickness_mm, masks),
         "blood_ml": {
             str(kind): volume
             for kind, volume in ({} if hemorrhage is None else hemorrhage.volumes_ml).items()

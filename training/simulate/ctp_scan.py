@@ -13,7 +13,7 @@ from training.simulate.arrays import BoolArray, Float32Array, FloatArray, Int16A
 from training.simulate.artefacts import Errors, motion_streaks
 from training.simulate.bolus import Bolus, draw_bolus
 from training.simulate.ct_image import AIR_HU, Camera, add_holder, head_hu
-from training.simulate.ct_truth import CTP_TRUTH, scan_truth
+from training.simulate.ct_truth import CTP_TRUTH, head_to_scanner, scan_truth
 from training.simulate.enhancement import Enhancement
 from training.simulate.motion import Grade, Motion, draw_motion, no_motion
 from training.simulate.patient import Patient
@@ -117,7 +117,7 @@ def scan_ctp(
         seed, float(stretched.times_s.max()), weak=weak and not late, late=late,
         cohort=patient.person.cohort,
     )  # fmt: skip
-    taken = _taken(stretched, bolus, faults, rng)
+    taken, faults = _taken(stretched, bolus, faults, rng)
     exposure = stretched.exposure[taken]
     if Irregularity.NOISE in faults:
         exposure = exposure / rng.uniform(2.5, 6)
@@ -134,6 +134,7 @@ def scan_ctp(
         poses = [motion.at(float(time), start) for time in middles - middles[0]]
     first = [poses[0]] * done.slices
     truths = scan_truth(patient, done, geometry, first, truth, done.times_s, motion)
+    truths.arrays["head_to_scanner"] = head_to_scanner(poses)
     _add_curves(truths, bolus, faults, motion)
     return CtpScan(
         geometry, done.times_s, done, poses, motion, bolus, faults, truths, patient, seed
@@ -165,8 +166,8 @@ def _taken(
     bolus: Bolus,
     faults: frozenset[Irregularity],
     rng: np.random.Generator,
-) -> npt.NDArray[np.intp]:
-    """Indices of the time points that there are."""
+) -> tuple[npt.NDArray[np.intp], frozenset[Irregularity]]:
+    """Indices of the time points that there are, and the faults that really came about."""
     starts = protocol.times_s.min(axis=1)
     taken = np.arange(len(starts))
     if Irregularity.TRUNCATED in faults:
@@ -176,7 +177,11 @@ def _taken(
         else:
             kept = starts >= bolus.arrival_s + rng.uniform(1, 4)
             taken = taken[kept | (taken >= len(starts) - _FEWEST)]
-    if Irregularity.MISSING_FRAMES in faults and len(taken) > _FEWEST:
+        if len(taken) == len(starts):
+            faults -= {Irregularity.TRUNCATED}
+    if len(taken) <= _FEWEST:
+        faults -= {Irregularity.MISSING_FRAMES}
+    if Irregularity.MISSING_FRAMES in faults:
         lost = min(int(rng.integers(1, 5)), len(taken) - _FEWEST)
         first = int(rng.integers(1, len(taken) - lost))
         together = rng.random() < 0.5
@@ -186,7 +191,7 @@ def _taken(
             else rng.choice(np.arange(1, len(taken)), lost, replace=False)
         )
         taken = np.delete(taken, gone)
-    return taken
+    return taken, faults
 
 
 def _add_curves(

@@ -16,8 +16,9 @@ from scipy import fft, ndimage
 
 from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
+from training.simulate.bleeds import Place
 from training.simulate.ct_scan import NcctScan, scan_ctp, scan_ncct
-from training.simulate.head import BloodKind, Head
+from training.simulate.head import Head
 from training.simulate.motion import Grade, draw_grade
 from training.simulate.noise import radial_frequency
 from training.simulate.patient import Case, Patient, make_patient
@@ -31,6 +32,8 @@ Measured = dict[str, list[float]]
 _PURE = 0.95
 _PATCH = 96
 _REFERENCE_HU = 300.0
+_DEEP = (Place.PUTAMEN, Place.THALAMUS, Place.CAUDATE)
+_OTHER_PARENCHYMA = (Place.LOBAR, Place.CEREBELLUM, Place.BRAINSTEM)
 
 
 @dataclass(frozen=True)
@@ -345,9 +348,8 @@ def _measure_blood(seed: int, found: Measured) -> None:
     found["ICH volume"].append(total)
     found["ICH volume, spread of logarithm"].append(total)
     found["ICH under 2 mL"].append(float(total < 2))
-    if BloodKind.INTRAPARENCHYMAL in hemorrhage.kinds:
-        deep = hemorrhage.region.name in ("LENTIFORM", "THALAMUS", "CAUDATE", "INTERNAL_CAPSULE")
-        found["intraparenchymal, deep grey"].append(float(deep))
+    if hemorrhage.place in (*_DEEP, *_OTHER_PARENCHYMA):
+        found["intraparenchymal, deep grey"].append(float(hemorrhage.place in _DEEP))
     protocol = draw_ncct_protocol(
         seed, SCANNERS[seed % len(SCANNERS)], slices=32, thickness_mm=5, matrix=256, tilt_deg=0
     )

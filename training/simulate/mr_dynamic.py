@@ -78,7 +78,9 @@ class Dynamic:
     kept : float32 array of ``HEAD_SHAPE``
         Share of the signal that the field's inhomogeneity leaves.
     seed : int
-        Decides the dose.
+        Decides the usual dose.
+    dose : float
+        Contrast that came, as share of the usual.
 
     Attributes
     ----------
@@ -97,6 +99,7 @@ class Dynamic:
         poses: Sequence[Pose],
         kept: Float32Array,
         seed: int,
+        dose: float = 1.0,
     ) -> None:
         self._protocol, self._geometry = protocol, geometry
         self._bolus, self._poses = bolus, poses
@@ -122,6 +125,7 @@ class Dynamic:
         self.arterial_peak_mm = float(rng.uniform(4.0, 8.0))
         loss = -np.log(1 - rng.uniform(0.22, 0.32)) / (protocol.te_ms / 1000)
         self.tissue_relaxivity = float(loss / (_reference_peak(bolus) * self.arterial_peak_mm))
+        self.arterial_peak_mm *= dose
         self._leak = self._leakage(maps)
         reached = np.zeros(int(np.prod(HEAD_SHAPE)), dtype=np.bool_)
         for flowing in (self._brain, self._vessels):

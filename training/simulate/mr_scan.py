@@ -24,11 +24,10 @@ from training.simulate.mr_truth import (
     brain_on,
     perfusion_truth,
     place_truth,
-    pose_matrix,
     share_on,
-    volumes_ml,
 )
 from training.simulate.patient import Patient
+from training.simulate.sampling import volumes_ml
 from training.simulate.space import HEAD_ORIGIN_MM, Pose, render
 from training.simulate.transformation import Transformation, draw_transformation
 from training.simulate.truth import Quantity, Truth
@@ -179,10 +178,14 @@ def scan_pwi(
     poses = _poses(protocol, first, motion)
     geometry, thickness = place(protocol, patient, first), protocol.thickness_mm
     duration = float(protocol.times_s.max()) + protocol.tr_ms / 1000
-    bolus = draw_bolus(seed, duration, modality="mr", weak=weak_bolus, late=late_bolus)
+    bolus = draw_bolus(
+        seed, duration, modality="mr", weak=weak_bolus, late=late_bolus,
+        cohort=patient.person.cohort,
+    )  # fmt: skip
     field = air_field_hz(patient.head, protocol.field_t)
     kept = dephasing(field, first.rotation.T @ geometry.normal, thickness, protocol.te_ms)
-    dynamic = Dynamic(patient, protocol, geometry, bolus, poses, kept, seed)
+    dose = float(stream(seed, "weak mr dose").uniform(0.12, 0.35)) if weak_bolus else 1.0
+    dynamic = Dynamic(patient, protocol, geometry, bolus, poses, kept, seed, dose)
     plain = render([dynamic.baseline], geometry, first, thickness)[0]
     brain = brain_on(patient.head, geometry, first, thickness)
     shift = render([field], geometry, first, thickness)[0] if distortion else None
@@ -204,7 +207,7 @@ def scan_pwi(
     arrays["motion"] = Quantity(_motion(poses), "mm", "scanner to scanner, frame to first frame")
     numbers: dict[str, Any] = {
         **_about(patient),
-        "volumes_ml": volumes_ml(geometry, masks),
+        "volumes_ml": volumes_ml(geometry, protocol.thickness_mm, masks),
         "arterial_peak_mm": dynamic.arterial_peak_mm,
         "tissue_relaxivity": dynamic.tissue_relaxivity,
         "noise_sd": finish.noise,
@@ -263,7 +266,7 @@ def scan_dwi(
         for name, item in arrays.items()
         if item.values.dtype == np.bool_ and name != "brain"
     }
-    numbers = {**_about(patient), "volumes_ml": volumes_ml(geometry, masks)}
+    numbers = {**_about(patient), "volumes_ml": volumes_ml(geometry, protocol.thickness_mm, masks)}
     times = protocol.slice_times_s
     return DwiScan(b0, b1000, geometry, times, protocol, pose, Truth(arrays, numbers))
 
@@ -310,7 +313,7 @@ def scan_gre(
     arrays["brain"] = Quantity(brain, "1", "at least half grey or white matter")
     numbers = {
         **_about(patient),
-        "volumes_ml": volumes_ml(geometry, {"ht": bleeding}),
+        "volumes_ml": volumes_ml(geometry, protocol.thickness_mm, {"ht": bleeding}),
         "ht_present": transformation.present,
         "ht_kind": transformation.kind.value if transformation.kind else None,
         "ht_probability": transformation.probability,
@@ -327,7 +330,7 @@ def _poses(protocol: MrProtocol, first: Pose, motion: Motion | None) -> tuple[Po
     if motion is None:
         return (first,) * protocol.frames
     middle = protocol.times_s.mean(1)
-    return tuple(motion.at(float(time), first) for time in middle)
+    return tuple(motion.at(float(time), first) for time in middle - middle[0])
 
 
 def _require(protocol: MrProtocol, kind: str) -> None:
@@ -374,8 +377,8 @@ def _drift(protocol: MrProtocol, seed: int) -> FloatArray:
 
 def _motion(poses: Sequence[Pose]) -> FloatArray:
     """Matrices from where tissue was in the first frame to where it is, ``(time, 4, 4)``."""
-    start = np.linalg.inv(pose_matrix(poses[0]))
-    return np.stack([pose_matrix(pose) @ start for pose in poses])
+    start = np.linalg.inv(poses[0].matrix)
+    return np.stack([pose.matrix @ start for pose in poses])
 
 
 def _about(patient: Patient) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """What is true of an MR scan, on the scan's own grid."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from inference.geometry import Geometry
-from training.simulate.arrays import BoolArray, Float32Array, FloatArray, Uint8Array
+from training.simulate.arrays import BoolArray, Float32Array, Uint8Array
 from training.simulate.head import Head
 from training.simulate.patient import Patient
 from training.simulate.space import HEAD_SHAPE, Pose, head_index, render
@@ -84,24 +82,7 @@ def place_truth(
         "artery": Quantity(vessels[0], "1", "share of the voxel that is a large artery"),
         "vein": Quantity(vessels[1], "1", "share of the voxel that is a large vein"),
         "affine_lps": Quantity(geometry.affine_lps, "mm", "from (column, row, slice) to LPS"),
-        "head_to_scanner": Quantity(pose_matrix(pose), "mm", "from the head's own LPS to LPS"),
-    }
-
-
-def pose_matrix(pose: Pose) -> FloatArray:
-    """4×4 matrix of a pose."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = pose.rotation
-    matrix[:3, 3] = pose.shift_mm
-    return matrix
-
-
-def volumes_ml(geometry: Geometry, masks: Mapping[str, BoolArray]) -> dict[str, float]:
-    """Volume of each mask: its count in every slice times that slice's voxel volume."""
-    per_voxel = geometry.voxel_volumes_ml
-    return {
-        name: float(np.sum(np.count_nonzero(mask, axis=(1, 2)) * per_voxel))
-        for name, mask in masks.items()
+        "head_to_scanner": Quantity(pose.matrix, "mm", "from the head's own LPS to LPS"),
     }
 
 

@@ -1,6 +1,6 @@
 """Sampling the head on a scanner's grid, slice by slice where it moves, and only where it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -21,6 +21,22 @@ def box_of(inside: BoolArray) -> Box:
     """Smallest box ``(slice, row, column)`` that holds a mask; an empty one for an empty mask."""
     found = ndimage.find_objects(inside.view(np.uint8))
     return found[0] if found else (slice(0, 0), slice(0, 0), slice(0, 0))
+
+
+def volumes_ml(
+    geometry: Geometry, thickness_mm: float, masks: Mapping[str, BoolArray]
+) -> dict[str, float]:
+    """Volume of each mask: its count in every slice times that slice's voxel volume.
+
+    A single slice, which has no neighbour, is as high as it is thick.
+    """
+    voxel_ml = geometry.voxel_volumes_ml
+    if geometry.slices == 1:
+        voxel_ml = np.full(1, thickness_mm * np.prod(geometry.pixel_spacing_mm) / 1000)
+    return {
+        name: float(np.sum(np.count_nonzero(mask, axis=(1, 2)) * voxel_ml))
+        for name, mask in masks.items()
+    }
 
 
 def part_of(geometry: Geometry, slices: slice, rows: slice, columns: slice) -> Geometry:

@@ -38,6 +38,14 @@ class Pose:
         rotation = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
         return cls(np.asarray(rotation), np.asarray(shift_mm, dtype=np.float64))
 
+    @property
+    def matrix(self) -> FloatArray:
+        """4×4 matrix from head to scanner coordinates in mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.rotation
+        matrix[:3, 3] = self.shift_mm
+        return matrix
+
     def after(self, first: "Pose") -> "Pose":
         """The pose that ``first`` and then this one give."""
         return Pose(self.rotation @ first.rotation, self.rotation @ first.shift_mm + self.shift_mm)

@@ -100,10 +100,11 @@ class Request:
     def identity(self) -> Identity:
         """One study per seed and date, so that a patient's NCCT and CTP belong together."""
         case, person = self.case, self.case.person
+        patient_id = self.patient_id or f"SIM{'' if case.cohort == 'usual' else 'S'}{case.seed}"
         birth = self.day - dt.timedelta(days=round(person.age_years * 365.25))
         return Identity(
-            key=f"simulate {case.seed} {self.day.isoformat()}",
-            patient_id=self.patient_id or f"SIM{case.seed}",
+            key=f"simulate {patient_id} {case.seed} {person.seed} {case.cohort} {self.day}",
+            patient_id=patient_id,
             patient_name=f"Simulated^Seed {case.seed}",
             study_start=dt.datetime.combine(self.day, _STUDY_TIME),
             variant=repr(self),
@@ -169,7 +170,7 @@ def write_study(
         series = next(scans)
         place = folder / "dicom" / name
         place.mkdir(parents=True)
-        truths[name] = Truth(series.truth.arrays, {**_about(request), **series.truth.numbers})
+        truths[name] = Truth(series.truth.arrays, {**_about(request, name), **series.truth.numbers})
         with ThreadPoolExecutor(1) as pool:
             saved = pool.submit(
                 truths[name].save, folder / "truth" / (name if len(names) > 1 else "")
@@ -251,9 +252,11 @@ def _mr(request: Request, patient: Patient) -> Iterator[Series]:
         enhanced=request.enhanced,
     )  # fmt: skip
     yield Series(images, 1 if request.enhanced else shots.size, dwi.truth)
+    weak = "weak_bolus" in request.irregular
     pwi = scan_pwi(
         patient, perfusion, case.seed, transformation=outcome,
-        motion=_mr_motion(request, perfusion), weak_bolus="weak_bolus" in request.irregular,
+        motion=_mr_motion(request, perfusion), weak_bolus=weak,
+        late_bolus=weak and stream(case.seed, "late mr bolus").random() < 0.5,
     )  # fmt: skip
     images = pwi_datasets(
         identity, scanner, pwi.geometry, pwi.frames(), pwi.times_s,
@@ -299,14 +302,14 @@ def _mr_motion(request: Request, protocol: MrProtocol) -> Motion | None:
     return draw_motion(seed, float(protocol.times_s.max()), grade)
 
 
-def _about(request: Request) -> dict[str, Any]:
+def _about(request: Request, series: str) -> dict[str, Any]:
     case = request.case
     return {
         "seed": case.seed,
         "anatomy_seed": case.person.seed,
         "cohort": case.cohort,
         "scanner": request.scanner,
-        "irregular": list(request.irregular),
+        "irregular": list(request.irregular) if series in ("ctp", "pwi") else [],
     }
 
 

@@ -201,7 +201,7 @@ def test_ct_perfusion(stroke: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_perfusion_mr(stroke: Patient) -> None:
     population = Population(4, people=1, scanners=("siemens",))
-    grid = SampleGrid(4, 32, thickness_mm=10, time_points=24)
+    grid = SampleGrid(4, 32, thickness_mm=10, time_points=24, fov_mm=230.0)
     sample = of(stroke, PwiStream(population, grid)).sample(0)
     assert sample["frames"].shape == (24, 4, 32, 32)
     assert sample["frames"].dtype == sample["b1000"].dtype == np.float32

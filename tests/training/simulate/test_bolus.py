@@ -90,3 +90,17 @@ def test_one_seed_gives_one_bolus_that_outlasts_the_scan() -> None:
     curve: FloatArray = longer.arterial[: len(first.arterial)]
     np.testing.assert_allclose(curve, first.arterial, atol=1e-12)
     assert first.times_s[-1] == pytest.approx(45 + BEYOND_S, abs=0.1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), late=st.booleans(), cut=st.floats(0.0, 30.0))
+def test_the_bolus_does_not_depend_on_how_long_the_scan_is(
+    seed: int, late: bool, cut: float
+) -> None:
+    whole, short = (draw_bolus(seed, seconds, late=late) for seconds in (90.0, cut))
+    count = len(short.arterial)
+    assert np.isfinite(short.arterial).all()
+    assert np.isfinite(short.venous).all()
+    np.testing.assert_allclose(short.arterial, whole.arterial[:count], atol=1e-6)
+    np.testing.assert_allclose(short.venous, whole.venous[:count], atol=0.02)
+    assert whole.arterial.max() == pytest.approx(1)

@@ -171,7 +171,7 @@ def test_a_bleeding_head(readme: dict[str, Path]) -> None:
 
 def test_a_scan_with_flaws(readme: dict[str, Path]) -> None:
     truth = Truth.load(readme["moving"] / "truth")
-    assert truth.numbers["irregular"] == ["motion", "truncated"]
+    assert truth.numbers["irregular"] == ["motion"]  # nine time points leave nothing to cut off
     assert truth.arrays["motion_mm_deg"].values.any()
     times = truth.arrays["times_s"].values
     series = {ds.SeriesInstanceUID for ds in images(readme["moving"], "ctp")}
@@ -302,7 +302,7 @@ def test_a_cohort_and_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (row["ich_kinds"] == "") == (not truth.numbers["blood_ml"])
         assert row["side"] == (truth.numbers["side"] or "")
         (ds, *_) = (dcmread(path) for path in (output / row["dicom"]).rglob("*.dcm"))
-        assert ds.PatientID == f"SIM{row['seed']}"
+        assert ds.PatientID == ("SIMS" if row["split"] == "shifted" else "SIM") + row["seed"]
         assert ds.StudyDate == "20261231"
         assert row["case"].startswith("ncct-")
     assert json.loads((output / "cohort.json").read_text())["settings"]["matrix"] == 64
@@ -317,3 +317,33 @@ def test_the_cohort_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert Counter(row["split"] for row in rows) == {"train": 14, "validation": 2, "test": 4}
     cases = json.loads(Path("cohort/cohort.json").read_text())
     assert cases["settings"]["day"] == "2026-01-01"
+
+
+def test_a_single_slice_has_volumes_and_two_patients_have_two_studies(tmp_path: Path) -> None:
+    single = ["ncct", "--seed", 1, *TINY, "--slices", "1", "--lesion", "none"]
+    run(*single, "--patient", "A", "--output", tmp_path / "a")
+    run(*single, "--patient", "B", "--output", tmp_path / "b")
+    truth = Truth.load(tmp_path / "a" / "truth")
+    (a,), (b,) = images(tmp_path / "a", "ncct"), images(tmp_path / "b", "ncct")
+    pixels = truth.arrays["brain"].values.sum()
+    volume_ml = pixels * a.PixelSpacing[0] * a.PixelSpacing[1] * a.SliceThickness / 1000
+    assert truth.numbers["volumes_ml"]["brain"] == pytest.approx(float(volume_ml), rel=1e-3)
+    assert a.StudyInstanceUID != b.StudyInstanceUID
+    assert a.FrameOfReferenceUID != b.FrameOfReferenceUID
+
+
+def test_an_output_that_cannot_be_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = invoke("ctp", "--seed", 1, "--output", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "cannot be a folder" in re.sub(r"[│\s]+", " ", result.output)
+
+
+def test_a_scan_that_ends_before_the_bolus_shows_no_contrast(tmp_path: Path) -> None:
+    few = [*TINY, "--time-points", "2", "--noise", "0", "--lesion", "none", "--scanner", "ge"]
+    run("ctp", "--seed", 5, *few, "--output", tmp_path / "early")
+    first, *_, last = (ds.pixel_array.astype(int) for ds in images(tmp_path / "early", "ctp"))
+    assert first.max() > 500
+    assert last.max() > 500
+    truth = Truth.load(tmp_path / "early" / "truth")
+    assert float(truth.arrays["arterial_hu"].values.min()) >= 0

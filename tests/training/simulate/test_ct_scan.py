@@ -305,6 +305,10 @@ def test_the_true_poses_bring_a_moved_head_back() -> None:
     assert before > 10
     assert left < 0.3 * before
     assert scan.truth.arrays["motion_mm_deg"].values.shape == (10, 6)
+    told = scan.truth.arrays["head_to_scanner"].values
+    homogeneous = np.append(points, np.ones((*points.shape[:-1], 1)), axis=-1)
+    moved_there = homogeneous @ (told[moved] @ np.linalg.inv(told[0])).T
+    np.testing.assert_allclose(moved_there[..., :3], there, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -128,6 +128,17 @@ def test_arteries_lose_most_of_their_signal() -> None:
     assert 0.02 < rest < 0.4
 
 
+def test_a_weak_bolus_shows_less_in_the_image() -> None:
+    protocol = pwi_protocol(slices=2, frames=24)
+    drops = []
+    for weak in (False, True):
+        scan = scan_pwi(stroke_patient(), protocol, SEED, weak_bolus=weak)
+        brain = healthy(arrays(scan))
+        curve = np.array([np.median(frame[brain]) for frame in scan.frames()])
+        drops.append(1 - curve.min() / np.median(curve[3:6]))
+    assert drops[1] < 0.6 * drops[0]
+
+
 def test_concentration_comes_back_within_two_percent() -> None:
     patient, protocol, seed = healthy_patient(), pwi_protocol(dummies=20, slices=3), SEED
     pose = draw_pose(seed, "pwi")
