@@ -35,7 +35,7 @@ from training.simulate.cohort import (
 from training.simulate.ct_scan import Irregularity, paired_ncct, scan_ctp, scan_ncct
 from training.simulate.head import BloodKind
 from training.simulate.mr_protocols import draw_dwi_protocol, draw_pwi_protocol
-from training.simulate.mr_scan import scan_dwi, scan_pwi
+from training.simulate.mr_scan import pwi_flaws, scan_dwi, scan_pwi
 from training.simulate.patient import Case, Patient, make_patient
 from training.simulate.protocols import draw_ctp_protocol, draw_ncct_protocol
 from training.simulate.transformation import Transformation, draw_transformation
@@ -346,7 +346,8 @@ class PwiStream(Stream):
             sizes["fov_mm"] = grid.fov_mm
         protocol = draw_pwi_protocol(seed, scanner, cohort, frames=grid.time_points, **sizes)
         outcome = self._outcome_of(patient)
-        scan = scan_pwi(patient, protocol, seed, transformation=outcome)
+        flaws = pwi_flaws(protocol, seed, draw_flaws(seed, "pwi"))
+        scan = scan_pwi(patient, protocol, seed, transformation=outcome, **flaws)
         placed = {"tilt_deg": protocol.tilt_deg, "off_centre_mm": protocol.off_centre_mm}
         diffusion = scan_dwi(
             patient,

@@ -4,7 +4,7 @@ The signal is formed on the head grid, where every voxel is nearly one material,
 over the scanner's voxels; coil, ghost, distortion and noise follow on the scanner's grid.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray, stream
 from training.simulate.bolus import draw_bolus
-from training.simulate.motion import Motion
+from training.simulate.motion import Grade, Motion, draw_motion
 from training.simulate.mr_dynamic import Dynamic
 from training.simulate.mr_field import air_field_hz, dephasing, distort, distort_mask, epi_shift_px
 from training.simulate.mr_image import coil_shading, receive, stored, with_ghost
@@ -215,6 +215,22 @@ def scan_pwi(
     return PwiScan(
         geometry, protocol.times_s, protocol, poses, Truth(arrays, numbers), dynamic, seed, finish
     )
+
+
+def pwi_flaws(protocol: MrProtocol, seed: int, irregular: Collection[str]) -> dict[str, Any]:
+    """Arguments of :func:`scan_pwi` for flaws by their names, ``motion`` and ``weak_bolus``.
+
+    Motion is moderate in 24 of 43 patients who move, large in the others; half of the weak boluses
+    are late as well.
+    """
+    motion = None
+    if "motion" in irregular:
+        moderate = stream(seed, "mr motion grade").random() < 24 / 43
+        grade = Grade.MODERATE if moderate else Grade.LARGE
+        motion = draw_motion(seed, float(protocol.times_s.max()), grade)
+    weak = "weak_bolus" in irregular
+    late = weak and bool(stream(seed, "late mr bolus").random() < 0.5)
+    return {"motion": motion, "weak_bolus": weak, "late_bolus": late}
 
 
 def scan_dwi(

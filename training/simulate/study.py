@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset, dcmwrite
 
-from training.simulate.arrays import stream
 from training.simulate.cache import cached_anatomy
 from training.simulate.cohort import CohortCase, Kind
 from training.simulate.ct_scan import Irregularity, scan_ctp, scan_ncct
@@ -18,14 +17,12 @@ from training.simulate.dicom.ct import ctp_datasets, ncct_datasets
 from training.simulate.dicom.identity import Identity, decimal
 from training.simulate.dicom.mr import dwi_datasets, gre_datasets, pwi_datasets
 from training.simulate.dicom.vendors import Scanner
-from training.simulate.motion import Grade, Motion, draw_motion
 from training.simulate.mr_protocols import (
-    MrProtocol,
     draw_dwi_protocol,
     draw_gre_protocol,
     draw_pwi_protocol,
 )
-from training.simulate.mr_scan import scan_dwi, scan_gre, scan_pwi
+from training.simulate.mr_scan import pwi_flaws, scan_dwi, scan_gre, scan_pwi
 from training.simulate.patient import Case, Patient, make_patient
 from training.simulate.protocols import CtProtocol, draw_ctp_protocol, draw_ncct_protocol
 from training.simulate.transformation import draw_transformation
@@ -252,11 +249,9 @@ def _mr(request: Request, patient: Patient) -> Iterator[Series]:
         enhanced=request.enhanced,
     )  # fmt: skip
     yield Series(images, 1 if request.enhanced else shots.size, dwi.truth)
-    weak = "weak_bolus" in request.irregular
+    flaws = pwi_flaws(perfusion, case.seed, request.irregular)
     pwi = scan_pwi(
-        patient, perfusion, case.seed, transformation=outcome,
-        motion=_mr_motion(request, perfusion), weak_bolus=weak,
-        late_bolus=weak and stream(case.seed, "late mr bolus").random() < 0.5,
+        patient, perfusion, case.seed, transformation=outcome, **flaws
     )  # fmt: skip
     images = pwi_datasets(
         identity, scanner, pwi.geometry, pwi.frames(), pwi.times_s,
@@ -290,16 +285,6 @@ def _mr_sizes(grid: Grid) -> dict[str, Any]:
         "frames": grid.time_points,
     }
     return {name: value for name, value in sizes.items() if value is not None}
-
-
-def _mr_motion(request: Request, protocol: MrProtocol) -> Motion | None:
-    """Moderate motion in 24 of 43 scans in which a patient moves, large motion in the others."""
-    if "motion" not in request.irregular:
-        return None
-    seed = request.case.seed
-    moderate = stream(seed, "mr motion grade").random() < 24 / 43
-    grade = Grade.MODERATE if moderate else Grade.LARGE
-    return draw_motion(seed, float(protocol.times_s.max()), grade)
 
 
 def _about(request: Request, series: str) -> dict[str, Any]:

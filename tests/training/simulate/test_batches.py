@@ -199,7 +199,8 @@ def test_ct_perfusion(stroke: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert abs(np.median(sample["ncct"][brain] - sample["ncct_clean"][brain])) < 6
 
 
-def test_perfusion_mr(stroke: Patient) -> None:
+def test_perfusion_mr(stroke: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "draw_flaws", lambda seed, kind: ())
     population = Population(4, people=1, scanners=("siemens",))
     grid = SampleGrid(4, 32, thickness_mm=10, time_points=24, fov_mm=230.0)
     sample = of(stroke, PwiStream(population, grid)).sample(0)
@@ -212,6 +213,10 @@ def test_perfusion_mr(stroke: Patient) -> None:
     assert curve.min() < 0.9 * np.median(curve[3:8])
     assert np.median(sample["b1000"][brain]) < 0.7 * np.median(sample["b0"][brain])
     assert sample["ht_present"] or not sample["ht"].any()
+    monkeypatch.setattr(batches, "draw_flaws", lambda seed, kind: ("weak_bolus",))
+    weak = of(stroke, PwiStream(population, grid)).sample(0)
+    flat = np.array([np.median(frame[weak["brain"]]) for frame in weak["frames"]])
+    assert flat.min() / np.median(flat[3:8]) > curve.min() / np.median(curve[3:8])
 
 
 def test_a_stream_travels_without_its_heads(stroke: Patient) -> None:

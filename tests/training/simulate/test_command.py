@@ -6,7 +6,6 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +24,8 @@ from training.simulate.dicom.vendors import SCANNERS
 from training.simulate.head import BloodKind
 from training.simulate.motion import Grade
 from training.simulate.mr_protocols import draw_pwi_protocol
-from training.simulate.patient import Case, make_patient
+from training.simulate.mr_scan import pwi_flaws
+from training.simulate.patient import make_patient
 from training.simulate.stroke import Occlusion
 from training.simulate.truth import Truth
 
@@ -214,11 +214,11 @@ def test_what_options_ask_for(requests: list[study.Request], tmp_path: Path) -> 
 
 def test_motion_in_mr_is_worth_the_name() -> None:
     protocol = draw_pwi_protocol(3, frames=40)
-    asked = study.Request("pwi", Case(3), "siemens", dt.date(2026, 1, 1), irregular=("motion",))
-    motion = study._mr_motion(asked, protocol)
-    assert motion is not None
-    assert motion.grade in (Grade.MODERATE, Grade.LARGE)
-    assert study._mr_motion(replace(asked, irregular=()), protocol) is None
+    flaws = pwi_flaws(protocol, 3, ("motion",))
+    assert flaws["motion"].grade in (Grade.MODERATE, Grade.LARGE)
+    assert not flaws["weak_bolus"]
+    none = {"motion": None, "weak_bolus": False, "late_bolus": False}
+    assert pwi_flaws(protocol, 3, ()) == none
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
