@@ -3,6 +3,7 @@
 import numpy as np
 
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
+from training.simulate.fields import signed_distance
 from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, HEAD_VOXEL_ML
 
 Box = tuple[slice, slice, slice]
@@ -82,13 +83,7 @@ def rough_field(
 
 def distance_mm(mask: BoolArray) -> Float32Array:
     """Distance from the surface of a mask in voxels, negative inside it."""
-    import SimpleITK as sitk  # noqa: N813
-
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    mapped = sitk.SignedMaurerDistanceMap(  # type: ignore[no-untyped-call]
-        image, squaredDistance=False, useImageSpacing=False
-    )
-    return np.asarray(sitk.GetArrayFromImage(mapped), dtype=np.float32)
+    return -signed_distance(mask)
 
 
 def shrink(volume: Float32Array, factor: int) -> Float32Array:

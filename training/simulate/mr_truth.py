@@ -3,23 +3,15 @@
 import numpy as np
 
 from inference.geometry import Geometry
-from training.simulate.arrays import BoolArray, Float32Array, Uint8Array
+from training.simulate.arrays import BoolArray, Float32Array
 from training.simulate.head import Head
 from training.simulate.patient import Patient
-from training.simulate.space import HEAD_SHAPE, Pose, head_index, render
+from training.simulate.sampling import labels
+from training.simulate.space import Pose, render
 from training.simulate.transformation import leakage_percent
 from training.simulate.truth import Quantity
 
 _LEAST_TISSUE = 0.5
-
-
-def labels_on(labels: Uint8Array, geometry: Geometry, pose: Pose) -> Uint8Array:
-    """Labels of the head grid at the centres of a scanner's voxels, 0 beyond the head grid."""
-    points = np.stack([geometry.coordinates_mm(axis) for axis in range(3)], axis=-1)
-    index = np.rint(head_index(pose.to_head(points))).astype(np.int64)
-    inside = np.all((index >= 0) & (index < np.array(HEAD_SHAPE)), axis=-1)
-    index[~inside] = 0
-    return np.asarray(np.where(inside, labels[tuple(np.moveaxis(index, -1, 0))], 0), np.uint8)
 
 
 def brain_on(head: Head, geometry: Geometry, pose: Pose, thickness_mm: float) -> BoolArray:
@@ -56,7 +48,7 @@ def perfusion_truth(
     core = hypoperfused & (dead >= 0.5)
     return {
         "cbf": Quantity(cbf, "mL/100 g/min", "cerebral blood flow of the tissue"),
-        "cbv": Quantity(cbf * mtt / minute, "mL/100g", "cerebral blood volume of the tissue"),
+        "cbv": Quantity(cbf * mtt / minute, "mL/100 g", "cerebral blood volume of the tissue"),
         "mtt": Quantity(mtt, "s", "mean transit time, 60 CBV / CBF"),
         "tmax": Quantity(tmax, "s", "time of the residue's peak, with delay and dispersion"),
         "delay": Quantity(delay, "s", "delay of the tissue's own artery"),
@@ -77,7 +69,9 @@ def place_truth(
     vessels = render([anatomy.artery, anatomy.vein], geometry, pose, thickness_mm)
     return {
         "territory": Quantity(
-            labels_on(anatomy.territory, geometry, pose), "1", "number of the arterial territory"
+            labels(anatomy.territory, geometry, [pose] * geometry.slices),
+            "1",
+            "number of the arterial territory",
         ),
         "artery": Quantity(vessels[0], "1", "share of the voxel that is a large artery"),
         "vein": Quantity(vessels[1], "1", "share of the voxel that is a large vein"),
