@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.geometry import Geometry
+from training.simulate.anatomy.cache import cached_anatomy
 from training.simulate.arrays import stream
-from training.simulate.cache import cached_anatomy
 from training.simulate.cohort import (
     ICH_SHARE,
     SCANNERS,
@@ -32,13 +32,13 @@ from training.simulate.cohort import (
     draw_pathology,
     split_cohort,
 )
-from training.simulate.ct_scan import Irregularity, paired_ncct, scan_ctp, scan_ncct
-from training.simulate.head import BloodKind
-from training.simulate.mr_protocols import draw_dwi_protocol, draw_pwi_protocol
-from training.simulate.mr_scan import pwi_flaws, scan_dwi, scan_pwi
-from training.simulate.patient import Case, Patient, make_patient
-from training.simulate.protocols import draw_ctp_protocol, draw_ncct_protocol
-from training.simulate.transformation import Transformation, draw_transformation
+from training.simulate.ct.protocols import draw_ctp_protocol, draw_ncct_protocol
+from training.simulate.ct.scan import Irregularity, paired_ncct, scan_ctp, scan_ncct
+from training.simulate.mr.protocols import draw_dwi_protocol, draw_pwi_protocol
+from training.simulate.mr.scan import pwi_flaws, scan_dwi, scan_pwi
+from training.simulate.pathology.head import BloodKind
+from training.simulate.pathology.patient import Case, Patient, make_patient
+from training.simulate.pathology.transformation import Transformation, draw_transformation
 from training.simulate.truth import Truth
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class NcctStream(Stream):
     """Head CT: ``image`` (int16 HU), ``brain`` (bool), ``ich`` (uint8).
 
     ``ich`` is 0 without blood, else 1 plus the place of the kind in
-    :class:`~training.simulate.head.BloodKind`.
+    :class:`~training.simulate.pathology.head.BloodKind`.
     """
 
     kind = "ncct"

@@ -7,7 +7,7 @@ interrupted cohort goes on where it stopped.
 The seed of an anatomy tells its split (:func:`anatomy_seeds`): no anatomy can occur in two splits,
 not even of two cohorts that were made with different seeds. The split ``shifted`` holds heads,
 protocols and noise that no other split has (the cohort ``shifted`` of
-:class:`~training.simulate.person.Person`).
+:class:`~training.simulate.anatomy.person.Person`).
 """
 
 import csv
@@ -26,8 +26,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import stream
-from training.simulate.person import Cohort
 
 Kind = Literal["ctp", "ncct", "pwi"]
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ class CohortCase:
     stroke : bool
         Whether an artery may be occluded; rarely both.
     irregular : tuple of str
-        Flaws of the scan (:class:`~training.simulate.ct_scan.Irregularity`).
+        Flaws of the scan (:class:`~training.simulate.ct.scan.Irregularity`).
     """
 
     case_id: str
@@ -188,7 +188,7 @@ def draw_pathology(rng: np.random.Generator, ich_share: float) -> tuple[bool, bo
 
 def draw_flaws(seed: int, kind: Kind) -> tuple[str, ...]:
     """Flaws of a scan, with the frequencies of a perfusion; none of a head CT."""
-    from training.simulate.ctp_scan import draw_irregularities
+    from training.simulate.ct.ctp_scan import draw_irregularities
 
     known: tuple[str, ...] | None = {"ctp": None, "pwi": MR_FLAWS, "ncct": ()}[kind]
     drawn = sorted(map(str, draw_irregularities(seed)))

@@ -312,9 +312,9 @@ def _request(
     **more: Any,
 ) -> "Request":
     """Turn options into a request; more are fields of it."""
-    from training.simulate.head import BloodKind
-    from training.simulate.patient import Case
-    from training.simulate.stroke import Occlusion
+    from training.simulate.pathology.head import BloodKind
+    from training.simulate.pathology.patient import Case
+    from training.simulate.pathology.stroke import Occlusion
     from training.simulate.study import Request
 
     if lesion is LesionName.NONE and side is not None:
@@ -334,7 +334,7 @@ def _request(
 def _unless_random(
     name: LesionName | IchName, known: type[Choice]
 ) -> Choice | Literal["none"] | None:
-    """What :class:`~training.simulate.patient.Case` takes for a name."""
+    """What :class:`~training.simulate.pathology.patient.Case` takes for a name."""
     if name.value == "random":
         return None
     return "none" if name.value == "none" else known(name.value)
@@ -342,7 +342,7 @@ def _unless_random(
 
 def _mimics(names: list[str] | None) -> tuple[str, ...] | None:
     """None for what the seed draws; no names for none."""
-    from training.simulate.mimics import GROUPS, MIMICS
+    from training.simulate.pathology.mimics import GROUPS, MIMICS
 
     if not names or names == ["random"]:
         return None
@@ -369,8 +369,8 @@ def _shares(text: str) -> dict[str, float]:
 
 def _write(request: "Request", output: Path, cache: Path | None) -> None:
     """Write one study, with a progress bar for each of its steps."""
+    from training.simulate.anatomy.template import load_template
     from training.simulate.study import write_study
-    from training.simulate.template import load_template
 
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -10,23 +10,23 @@ import numpy.typing as npt
 
 from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, stream
-from training.simulate.bleeds import draw_bleed
-from training.simulate.ct_scan import CtpScan, NcctScan, scan_ctp, scan_ncct
-from training.simulate.head import BloodKind
-from training.simulate.kernels import KERNELS
-from training.simulate.motion import Grade
-from training.simulate.mr_protocols import (
+from training.simulate.ct.kernels import KERNELS
+from training.simulate.ct.noise import radial_frequency, unit_noise
+from training.simulate.ct.protocols import SCANNERS, draw_ctp_protocol, draw_ncct_protocol
+from training.simulate.ct.scan import CtpScan, NcctScan, scan_ctp, scan_ncct
+from training.simulate.mr.protocols import (
     draw_dwi_protocol,
     draw_gre_protocol,
     draw_pwi_protocol,
 )
-from training.simulate.mr_scan import scan_dwi, scan_gre, scan_pwi
-from training.simulate.noise import radial_frequency, unit_noise
-from training.simulate.patient import Case, Patient, make_patient
-from training.simulate.protocols import SCANNERS, draw_ctp_protocol, draw_ncct_protocol
+from training.simulate.mr.scan import scan_dwi, scan_gre, scan_pwi
+from training.simulate.pathology.bleeds import draw_bleed
+from training.simulate.pathology.head import BloodKind
+from training.simulate.pathology.patient import Case, Patient, make_patient
+from training.simulate.pathology.stroke import Occlusion
+from training.simulate.pathology.transformation import draw_transformation
+from training.simulate.scan.motion import Grade
 from training.simulate.space import HEAD_ORIGIN_MM
-from training.simulate.stroke import Occlusion
-from training.simulate.transformation import draw_transformation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

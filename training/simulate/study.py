@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset, dcmwrite
 
-from training.simulate.cache import cached_anatomy
+from training.simulate.anatomy.cache import cached_anatomy
 from training.simulate.cohort import CohortCase, Kind
-from training.simulate.ct_scan import Irregularity, scan_ctp, scan_ncct
+from training.simulate.ct.protocols import CtProtocol, draw_ctp_protocol, draw_ncct_protocol
+from training.simulate.ct.scan import Irregularity, scan_ctp, scan_ncct
 from training.simulate.dicom.ct import ctp_datasets, ncct_datasets
 from training.simulate.dicom.identity import Identity, decimal
 from training.simulate.dicom.mr import dwi_datasets, gre_datasets, pwi_datasets
 from training.simulate.dicom.vendors import Scanner
-from training.simulate.mr_protocols import (
+from training.simulate.mr.protocols import (
     draw_dwi_protocol,
     draw_gre_protocol,
     draw_pwi_protocol,
 )
-from training.simulate.mr_scan import pwi_flaws, scan_dwi, scan_gre, scan_pwi
-from training.simulate.patient import Case, Patient, make_patient
-from training.simulate.protocols import CtProtocol, draw_ctp_protocol, draw_ncct_protocol
-from training.simulate.transformation import draw_transformation
+from training.simulate.mr.scan import pwi_flaws, scan_dwi, scan_gre, scan_pwi
+from training.simulate.pathology.patient import Case, Patient, make_patient
+from training.simulate.pathology.transformation import draw_transformation
 from training.simulate.truth import Truth
 
 _STUDY_TIME = dt.time(10, 0)

@@ -2,12 +2,12 @@
 
 from functools import cache, lru_cache
 
-from training.simulate.anatomy import Anatomy
-from training.simulate.build_anatomy import build_anatomy
-from training.simulate.head import Head
-from training.simulate.perfusion import PerfusionMaps, perfusion_maps
-from training.simulate.person import draw_person
-from training.simulate.stroke import Occlusion, Stroke, draw_stroke
+from training.simulate.anatomy.build import build_anatomy
+from training.simulate.anatomy.model import Anatomy
+from training.simulate.anatomy.person import draw_person
+from training.simulate.pathology.head import Head
+from training.simulate.pathology.perfusion import PerfusionMaps, perfusion_maps
+from training.simulate.pathology.stroke import Occlusion, Stroke, draw_stroke
 
 
 def anatomy() -> Anatomy:

@@ -2,11 +2,11 @@
 
 from functools import lru_cache
 
-from training.simulate.build_anatomy import build_anatomy
-from training.simulate.head import Head
-from training.simulate.patient import Case, Patient
-from training.simulate.person import draw_person
-from training.simulate.stroke import Occlusion, draw_stroke
+from training.simulate.anatomy.build import build_anatomy
+from training.simulate.anatomy.person import draw_person
+from training.simulate.pathology.head import Head
+from training.simulate.pathology.patient import Case, Patient
+from training.simulate.pathology.stroke import Occlusion, draw_stroke
 
 
 @lru_cache(maxsize=1)

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from training.simulate.anatomy.canvas import ellipsoid
 from training.simulate.arrays import Float32Array, FloatArray, Uint8Array
-from training.simulate.canvas import ellipsoid
 from training.simulate.space import HEAD_SHAPE, head_axes_mm
 
 CENTRE = (0.0, 14.0, 5.0)

@@ -20,8 +20,8 @@ from training.simulate.batches import (
     loader,
 )
 from training.simulate.cohort import SPLITS, Scanner, anatomy_seeds
-from training.simulate.head import BloodKind
-from training.simulate.patient import Patient
+from training.simulate.pathology.head import BloodKind
+from training.simulate.pathology.patient import Patient
 
 
 class Light(Stream):
@@ -165,8 +165,8 @@ def test_head_ct() -> None:
 
 @pytest.fixture(scope="module")
 def stroke() -> Patient:
-    from training.simulate.patient import Case, make_patient
-    from training.simulate.stroke import Occlusion
+    from training.simulate.pathology.patient import Case, make_patient
+    from training.simulate.pathology.stroke import Occlusion
 
     return make_patient(Case(1, stroke=Occlusion.M1, side="L", mimics=()))
 

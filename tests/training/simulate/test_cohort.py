@@ -21,7 +21,7 @@ from training.simulate.cohort import (
     make_cohort,
     read_manifest,
 )
-from training.simulate.ctp_scan import Irregularity
+from training.simulate.ct.ctp_scan import Irregularity
 
 SPLIT = {"train": 0.6, "validation": 0.2, "test": 0.1, "shifted": 0.1}
 

@@ -19,14 +19,14 @@ from typer.testing import CliRunner, Result
 from dicom_node.process import find_acquisitions
 from training.simulate import cohort, command, study
 from training.simulate.cohort import MANIFEST, read_manifest
-from training.simulate.ctp_scan import Irregularity
+from training.simulate.ct.ctp_scan import Irregularity
 from training.simulate.dicom.vendors import SCANNERS
-from training.simulate.head import BloodKind
-from training.simulate.motion import Grade
-from training.simulate.mr_protocols import draw_pwi_protocol
-from training.simulate.mr_scan import pwi_flaws
-from training.simulate.patient import make_patient
-from training.simulate.stroke import Occlusion
+from training.simulate.mr.protocols import draw_pwi_protocol
+from training.simulate.mr.scan import pwi_flaws
+from training.simulate.pathology.head import BloodKind
+from training.simulate.pathology.patient import make_patient
+from training.simulate.pathology.stroke import Occlusion
+from training.simulate.scan.motion import Grade
 from training.simulate.truth import Truth
 
 ROOT = Path(__file__).parents[3]

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from training.simulate import figures
-from training.simulate.bleeds import draw_bleed
-from training.simulate.build_anatomy import build_anatomy
-from training.simulate.head import BloodKind
-from training.simulate.kernels import KERNELS
-from training.simulate.patient import Case, Patient, make_patient
-from training.simulate.person import draw_person
-from training.simulate.stroke import Occlusion
+from training.simulate.anatomy.build import build_anatomy
+from training.simulate.anatomy.person import draw_person
+from training.simulate.ct.kernels import KERNELS
+from training.simulate.pathology.bleeds import draw_bleed
+from training.simulate.pathology.head import BloodKind
+from training.simulate.pathology.patient import Case, Patient, make_patient
+from training.simulate.pathology.stroke import Occlusion
 
 mpl.use("Agg")
 

@@ -13,8 +13,8 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import stream
-from training.simulate.person import Cohort
 
 StudyName = Literal["", "mr", "follow-up"]
 _NAMESPACE = uuid.UUID("5d0a3a52-2f5c-5a57-8d3f-8f1d6f1f6f27")

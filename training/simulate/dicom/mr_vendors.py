@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from training.simulate.anatomy.person import Cohort
 from training.simulate.dicom.identity import Identity
 from training.simulate.dicom.vendors import Model, Scanner, Words
-from training.simulate.person import Cohort
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydicom import Dataset
 
+from training.simulate.anatomy.person import Cohort
 from training.simulate.dicom.identity import Identity
-from training.simulate.person import Cohort
 
 Scanner = Literal["siemens", "ge", "philips", "canon"]
 SCANNERS: tuple[Scanner, ...] = ("siemens", "ge", "philips", "canon")

@@ -1,0 +1,1 @@
+"""CT of a patient: protocols, images and their truth."""

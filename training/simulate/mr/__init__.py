@@ -1,0 +1,1 @@
+"""MR of a patient: protocols, signal, images and their truth."""

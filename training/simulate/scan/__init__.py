@@ -1,0 +1,1 @@
+"""What scans of CT and MR share: contrast bolus, enhancement, motion, sampling."""
