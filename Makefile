@@ -32,11 +32,11 @@ tests: .venv/installed-test
 
 .venv/installed: .venv/bin/pip pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .[simulate]
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .[simulate,test]
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .[test]
 	touch $@
 
 clean:

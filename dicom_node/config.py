@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import ConfigError
 from dicom_node.write.series import DEFAULT_SERIES, SeriesEntry
@@ -84,6 +82,9 @@ class Node(Section):
     @classmethod
     def _is_database_url(cls, value: str) -> str:
         if value:
+            from sqlalchemy.engine import make_url
+            from sqlalchemy.exc import ArgumentError
+
             try:
                 url = make_url(value)
             except ArgumentError:

@@ -33,9 +33,10 @@ from tests.support.analytic.phantom import (
     draw_patient,
     make_phantom,
 )
-from training.simulate.dicom import Identity, Scanner, ctp_times
+from training.simulate.dicom import Identity, ctp_times
 from training.simulate.dicom import ctp_datasets as write_ctp
 from training.simulate.dicom import ncct_datasets as write_ncct
+from training.simulate.scanner import Scanner
 
 START = dt.datetime(2026, 1, 15, 10, 15)
 THICKNESS_MM = 5.0

@@ -23,7 +23,7 @@ from tests.support.dicom_factory import (
     small_ctp,
     transcode,
 )
-from training.simulate.dicom import SCANNERS, Scanner
+from training.simulate.scanner import SCANNERS, Scanner
 
 
 @pytest.mark.parametrize("vendor", SCANNERS)

@@ -24,21 +24,21 @@ from training.simulate.anatomy.cache import cached_anatomy
 from training.simulate.arrays import stream
 from training.simulate.cohort import (
     ICH_SHARE,
-    SCANNERS,
     Kind,
-    Scanner,
     anatomy_seeds,
     draw_flaws,
     draw_pathology,
     split_cohort,
 )
-from training.simulate.ct.protocols import draw_ctp_protocol, draw_ncct_protocol
+from training.simulate.ct.protocols import at_most, draw_ctp_protocol, draw_ncct_protocol
 from training.simulate.ct.scan import Irregularity, paired_ncct, scan_ctp, scan_ncct
-from training.simulate.mr.protocols import draw_dwi_protocol, draw_pwi_protocol
+from training.simulate.mr.protocols import draw_dwi_protocol, draw_pwi_protocol, grid_overrides
 from training.simulate.mr.scan import pwi_flaws, scan_dwi, scan_pwi
 from training.simulate.pathology.head import BloodKind
 from training.simulate.pathology.patient import Case, Patient, make_patient
 from training.simulate.pathology.transformation import Transformation, draw_transformation
+from training.simulate.scanner import SCANNERS, Scanner
+from training.simulate.space import Box
 from training.simulate.truth import Truth
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class SampleGrid:
     fov_mm : float or None
         Width of a scan; None leaves it to the protocol.
     time_points : int
-        Of a dynamic scan; where flaws leave fewer, the rest is zero and not ``valid``.
+        Of a dynamic scan; where protocol or flaws leave fewer, the rest is zero and not ``valid``.
     crop : (int, int) or None
         Slices and rows of a piece; None takes whole scans.
     """
@@ -233,7 +233,7 @@ class Stream(ABC):
             hemorrhage=None if hemorrhage else "none",
         )
 
-    def _place(self, index: int, scan: _Scan) -> tuple[slice, slice, slice]:
+    def _place(self, index: int, scan: _Scan) -> Box:
         """Where to cut a piece: around a voxel of the brain, or anywhere when there is none."""
         assert self.grid.crop is not None
         slices, rows = self.grid.crop
@@ -303,9 +303,9 @@ class CtpStream(Stream):
     def _make_scan(self, patient: Patient, seed: int, scanner: Scanner) -> _Scan:
         grid = self.grid
         protocol = draw_ctp_protocol(
-            seed, scanner, patient.person.cohort, fov_mm=grid.fov_mm,
-            time_points=grid.time_points, **self._sizes(),
-        )  # fmt: skip
+            seed, scanner, patient.person.cohort, fov_mm=grid.fov_mm, **self._sizes()
+        )
+        protocol = at_most(protocol, grid.time_points)
         flaws = [Irregularity(name) for name in draw_flaws(seed, "ctp")]
         scan = scan_ctp(patient, protocol, seed, irregular=flaws, truth=self._TRUTH)
         arrays = {name: quantity.values for name, quantity in scan.truth.arrays.items()}
@@ -334,16 +334,7 @@ class PwiStream(Stream):
 
     def _make_scan(self, patient: Patient, seed: int, scanner: Scanner) -> _Scan:
         grid, cohort = self.grid, patient.person.cohort
-        sizes: dict[str, Any] = {
-            "rows": grid.rows,
-            "columns": grid.rows,
-            "acquired": grid.rows,
-            "slices": grid.slices,
-            "thickness_mm": grid.thickness_mm,
-            "spacing_mm": grid.thickness_mm,
-        }
-        if grid.fov_mm is not None:
-            sizes["fov_mm"] = grid.fov_mm
+        sizes = grid_overrides(grid.rows, grid.slices, grid.thickness_mm, fov_mm=grid.fov_mm)
         protocol = draw_pwi_protocol(seed, scanner, cohort, frames=grid.time_points, **sizes)
         outcome = self._outcome_of(patient)
         flaws = pwi_flaws(protocol, seed, draw_flaws(seed, "pwi"))

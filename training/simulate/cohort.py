@@ -26,14 +26,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from training.simulate.anatomy.cache import simulator_version
 from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import stream
+from training.simulate.scanner import SCANNERS, Scanner
 
 Kind = Literal["ctp", "ncct", "pwi"]
 Row = dict[str, Any]
 SPLITS = ("train", "validation", "test", "shifted")
-Scanner = Literal["siemens", "ge", "philips", "canon"]
-SCANNERS: tuple[Scanner, ...] = ("siemens", "ge", "philips", "canon")
 MANIFEST = "manifest.csv"
 _PLAN = "cohort.json"
 _CASES = "cases"
@@ -225,7 +225,7 @@ def make_cohort(
     Raises
     ------
     FileExistsError
-        ``output`` holds something else.
+        ``output`` holds something else, or cases of another version of the simulator.
     """
     _claim(plan, settings, output)
     cases = output / _CASES
@@ -281,12 +281,22 @@ def _different(rng: np.random.Generator, limit: int, count: int) -> list[int]:
 
 def _claim(plan: Sequence[CohortCase], settings: Mapping[str, Any], output: Path) -> None:
     """Write the plan, or see that the one which is there is the same."""
-    document = {"settings": dict(settings), "cases": [asdict(case) for case in plan]}
+    document = {
+        "simulator": simulator_version(),
+        "settings": dict(settings),
+        "cases": [asdict(case) for case in plan],
+    }
     text = json.dumps(document, indent=1) + "\n"
     path = output / _PLAN
     if path.exists():
-        if path.read_text(encoding="utf-8") != text:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found != {**json.loads(text), "simulator": found.get("simulator")}:
             raise FileExistsError(f"{output} holds another cohort; name another folder")
+        if found["simulator"] != document["simulator"]:
+            raise FileExistsError(
+                f"{output} was begun with version {found['simulator']} of the simulator, this is "
+                f"version {document['simulator']}; go on with that version or name another folder"
+            )
     elif output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; name another folder or remove it")
     (output / _CASES).mkdir(parents=True, exist_ok=True)

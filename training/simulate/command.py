@@ -276,6 +276,13 @@ def cohort(
     from training.simulate.cohort import MANIFEST, draw_cohort, make_cohort
     from training.simulate.study import CaseWriter, Grid
 
+    for option, wanted, only in (
+        ("--with-ncct", with_ncct, KindName.CTP),
+        ("--follow-up", follow_up, KindName.PWI),
+    ):
+        if wanted and kind is not only:
+            text = f"cases of {kind.value} cannot have it, only those of {only.value}"
+            raise typer.BadParameter(text, param_hint=option)
     with _usage_errors("--split"):
         plan = draw_cohort(
             kind.value, count, seed, _shares(split),

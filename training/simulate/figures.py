@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, stream
 from training.simulate.ct.kernels import KERNELS
 from training.simulate.ct.noise import radial_frequency, unit_noise
-from training.simulate.ct.protocols import SCANNERS, draw_ctp_protocol, draw_ncct_protocol
+from training.simulate.ct.protocols import draw_ctp_protocol, draw_ncct_protocol
 from training.simulate.ct.scan import CtpScan, NcctScan, scan_ctp, scan_ncct
 from training.simulate.mr.protocols import (
     draw_dwi_protocol,
@@ -26,6 +25,7 @@ from training.simulate.pathology.patient import Case, Patient, make_patient
 from training.simulate.pathology.stroke import Occlusion
 from training.simulate.pathology.transformation import draw_transformation
 from training.simulate.scan.motion import Grade
+from training.simulate.scanner import SCANNERS, Scanner
 from training.simulate.space import HEAD_ORIGIN_MM
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 Image = npt.NDArray[Any]
 _BRAIN_WINDOW = (0.0, 80.0)
 _STAINS = ("calcification", "hyperdense_artery", "contrast_staining", "metal")
-_PURE = 0.9
 
 
 @dataclass(frozen=True)
@@ -195,13 +194,14 @@ def _early_panel(seed: int, onset_h: float) -> Panel:
         if patient.stroke is not None and patient.stroke.onset_h >= onset_h:
             scan = _ncct(patient, seed)
             core = patient.perfusion.core
-            level = _level_of(scan.geometry, scan, core)
+            level = _level_of(scan, core)
             return Panel(f"stroke, {patient.stroke.onset_h:.0f} h", scan.volume[level])
     raise RuntimeError(f"no stroke after {onset_h} h among the seeds {seed} to {seed + 199}")
 
 
-def _level_of(geometry: Geometry, scan: NcctScan, mask: BoolArray) -> int:
+def _level_of(scan: NcctScan, mask: BoolArray) -> int:
     """The slice of a scan nearest to the middle of a mask of the head."""
+    geometry = scan.geometry
     middle = np.argwhere(mask).mean(axis=0)[::-1] + np.array(HEAD_ORIGIN_MM)
     height = scan.pose.to_scanner(middle) @ geometry.normal
     return int(np.argmin(np.abs(geometry.positions_mm @ geometry.normal - height)))
@@ -213,7 +213,7 @@ def _mimic_panel(name: str, seed: int) -> Panel:
     inclusion = patient.head.inclusions.get(name)
     if inclusion is None:
         raise RuntimeError(f"seed {seed} has no {name}, take another")
-    level = _level_of(scan.geometry, scan, inclusion.share > inclusion.share.max() / 2)
+    level = _level_of(scan, inclusion.share > inclusion.share.max() / 2)
     return Panel(name.replace("_", " "), scan.volume[level])
 
 
@@ -237,7 +237,7 @@ def _ctp_panels(patient: Patient, title: str) -> list[Panel]:
     ]
 
 
-def _ctp(patient: Patient, scanner: Any, matrix: int) -> CtpScan:
+def _ctp(patient: Patient, scanner: Scanner, matrix: int) -> CtpScan:
     seed = patient.case.seed
     protocol = draw_ctp_protocol(seed, scanner, slices=16, thickness_mm=5, matrix=matrix)
     return scan_ctp(patient, protocol, seed)

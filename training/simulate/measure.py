@@ -17,13 +17,14 @@ from scipy import fft, ndimage
 from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
 from training.simulate.ct.noise import radial_frequency
-from training.simulate.ct.protocols import SCANNERS, draw_ctp_protocol, draw_ncct_protocol
+from training.simulate.ct.protocols import draw_ctp_protocol, draw_ncct_protocol
 from training.simulate.ct.scan import NcctScan, scan_ctp, scan_ncct
 from training.simulate.pathology.bleeds import Place
 from training.simulate.pathology.head import Head
 from training.simulate.pathology.patient import Case, Patient, make_patient
 from training.simulate.pathology.transformation import draw_transformation
 from training.simulate.scan.motion import Grade, draw_grade
+from training.simulate.scanner import SCANNERS
 from training.simulate.space import HEAD_VOXEL_ML, Pose, render
 
 Statistic = Literal["median", "mean", "log sd", "share"]

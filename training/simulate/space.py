@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference.geometry import Geometry
-from training.simulate.arrays import Float32Array, FloatArray
+from training.simulate.arrays import BoolArray, Float32Array, FloatArray
 
 HEAD_SHAPE = (204, 256, 200)
 HEAD_ORIGIN_MM = (-100.0, -122.0, -95.0)
 HEAD_VOXEL_ML = 0.001
+Box = tuple[slice, slice, slice]
+"""Part of a grid: slices, rows and columns."""
 _SAMPLES_AT_ONCE = 2_000_000
 _SAMPLE_MM = 1.0
 
@@ -73,30 +75,18 @@ def head_index(points_mm: FloatArray) -> FloatArray:
     return np.asarray((points_mm - np.array(HEAD_ORIGIN_MM))[..., ::-1])
 
 
-def axial_stack(
-    slices: int,
-    rows: int,
-    *,
-    columns: int | None = None,
-    thickness_mm: float = 5.0,
-    spacing_mm: float | None = None,
-    fov_mm: float = 230.0,
-    centre_mm: Sequence[float] = (0.0, 0.0, 0.0),
-) -> Geometry:
-    """Axial slices around a point of the scanner, ascending towards the vertex.
-
-    ``fov_mm`` is the width of the columns' side; ``spacing_mm`` the distance of slice centres,
-    ``thickness_mm`` when None.
-    """
-    columns = columns or rows
-    pixel = fov_mm / columns
-    step = spacing_mm or thickness_mm
-    x, y, z = centre_mm
-    heights = z + (np.arange(slices) - (slices - 1) / 2) * step
-    corner = (x - pixel * (columns - 1) / 2, y - pixel * (rows - 1) / 2)
-    positions = np.column_stack([np.full((slices, 2), corner), heights])
-    x_axis, y_axis = np.eye(3)[:2]
-    return Geometry(positions, x_axis, y_axis, (pixel, pixel), rows, columns)
+def bounding_box(mask: BoolArray, margin: int = 0) -> Box:
+    """Smallest box that holds a mask, with a margin in voxels; an empty one for an empty mask."""
+    spans = []
+    rest = mask
+    for size in mask.shape:
+        hit = np.flatnonzero(rest.any(axis=tuple(range(1, rest.ndim))))
+        if not hit.size:
+            return slice(0, 0), slice(0, 0), slice(0, 0)
+        first, last = int(hit[0]), int(hit[-1])
+        spans.append(slice(max(first - margin, 0), min(last + 1 + margin, size)))
+        rest = np.asarray(rest[first : last + 1].any(axis=0))
+    return spans[0], spans[1], spans[2]
 
 
 def render(

@@ -17,15 +17,16 @@ from training.simulate.ct.scan import Irregularity, scan_ctp, scan_ncct
 from training.simulate.dicom.ct import ctp_datasets, ncct_datasets
 from training.simulate.dicom.identity import Identity, decimal
 from training.simulate.dicom.mr import dwi_datasets, gre_datasets, pwi_datasets
-from training.simulate.dicom.vendors import Scanner
 from training.simulate.mr.protocols import (
     draw_dwi_protocol,
     draw_gre_protocol,
     draw_pwi_protocol,
+    grid_overrides,
 )
 from training.simulate.mr.scan import pwi_flaws, scan_dwi, scan_gre, scan_pwi
 from training.simulate.pathology.patient import Case, Patient, make_patient
 from training.simulate.pathology.transformation import draw_transformation
+from training.simulate.scanner import Scanner
 from training.simulate.truth import Truth
 
 _STUDY_TIME = dt.time(10, 0)
@@ -80,6 +81,11 @@ class Request:
         Also the gradient echo of the next day after a perfusion MR.
     enhanced : bool
         MR as Enhanced MR (Siemens XA).
+
+    Raises
+    ------
+    ValueError
+        ``with_ncct`` of anything but ``ctp``, ``follow_up`` of anything but ``pwi``.
     """
 
     kind: Kind
@@ -92,6 +98,15 @@ class Request:
     with_ncct: bool = False
     follow_up: bool = False
     enhanced: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what a study of this kind cannot have."""
+        for option, wanted, kind in (
+            ("a head CT before the perfusion", self.with_ncct, "ctp"),
+            ("a follow-up", self.follow_up, "pwi"),
+        ):
+            if wanted and self.kind != kind:
+                raise ValueError(f"{option} was asked for with {self.kind}, only {kind} has one")
 
     @property
     def identity(self) -> Identity:
@@ -235,7 +250,9 @@ def _mr(request: Request, patient: Patient) -> Iterator[Series]:
     """Diffusion and perfusion, and the gradient echo of the next day where it is asked for."""
     case, scanner = request.case, request.scanner
     identity = request.identity.follow_up(_MR_DELAY)
-    perfusion = draw_pwi_protocol(case.seed, scanner, case.cohort, **_mr_sizes(request.grid))
+    grid = request.grid
+    sizes = grid_overrides(grid.matrix, grid.slices, grid.thickness_mm, frames=grid.time_points)
+    perfusion = draw_pwi_protocol(case.seed, scanner, case.cohort, **sizes)
     one_scanner = {"field_t": perfusion.field_t}
     outcome = draw_transformation(patient, case.seed)
     protocol = draw_dwi_protocol(case.seed, scanner, case.cohort, **one_scanner)
@@ -271,20 +288,6 @@ def _mr(request: Request, patient: Patient) -> Iterator[Series]:
             flip_angle_deg=protocol.flip_deg,
         )  # fmt: skip
         yield Series(images, gre.geometry.slices, gre.truth)
-
-
-def _mr_sizes(grid: Grid) -> dict[str, Any]:
-    """Fields of an MR protocol that the caller decides."""
-    sizes = {
-        "rows": grid.matrix,
-        "columns": grid.matrix,
-        "acquired": grid.matrix,
-        "slices": grid.slices,
-        "thickness_mm": grid.thickness_mm,
-        "spacing_mm": grid.thickness_mm,
-        "frames": grid.time_points,
-    }
-    return {name: value for name, value in sizes.items() if value is not None}
 
 
 def _about(request: Request, series: str) -> dict[str, Any]:
@@ -356,7 +359,7 @@ class CaseWriter:
             day=self.day,
             irregular=case.irregular,
             grid=self.grid,
-            with_ncct=self.with_ncct and case.kind == "ctp",
-            follow_up=self.follow_up and case.kind == "pwi",
+            with_ncct=self.with_ncct,
+            follow_up=self.follow_up,
         )
         return write_study(request, folder, anatomies=self.anatomies).row

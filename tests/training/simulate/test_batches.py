@@ -19,9 +19,10 @@ from training.simulate.batches import (
     Stream,
     loader,
 )
-from training.simulate.cohort import SPLITS, Scanner, anatomy_seeds
+from training.simulate.cohort import SPLITS, anatomy_seeds
 from training.simulate.pathology.head import BloodKind
 from training.simulate.pathology.patient import Patient
+from training.simulate.scanner import Scanner
 
 
 class Light(Stream):
@@ -178,7 +179,7 @@ def of(patient: Patient, samples: Stream) -> Stream:
 
 def test_ct_perfusion(stroke: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "draw_flaws", lambda seed, kind: ("truncated",))
-    population = Population(4, people=1, scanners=("ge",))
+    population = Population(5, people=1, scanners=("ge",))
     grid = SampleGrid(4, 48, thickness_mm=10, time_points=40)
     sample = of(stroke, CtpStream(population, grid)).sample(0)
     assert sample["frames"].shape == (40, 4, 48, 48)

@@ -171,6 +171,19 @@ def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
     assert "terminated abruptly" in str(outcome.failures[0][1])
 
 
+def test_a_cohort_of_another_version_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "cohort"
+    make_cohort(plan(2), {}, output, write_case)
+    before = content(output)
+    ours = json.loads(before["cohort.json"])["simulator"]
+    monkeypatch.setattr("training.simulate.cohort.simulator_version", lambda: "other")
+    with pytest.raises(FileExistsError, match=f"version {ours} .* this is version other"):
+        make_cohort(plan(2), {}, output, write_case)
+    assert content(output) == before
+
+
 def test_another_cohort_or_other_files_are_not_touched(tmp_path: Path) -> None:
     output = tmp_path / "cohort"
     make_cohort(plan(2), {"matrix": 64}, output, write_case)

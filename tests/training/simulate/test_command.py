@@ -20,13 +20,13 @@ from dicom_node.process import find_acquisitions
 from training.simulate import cohort, command, study
 from training.simulate.cohort import MANIFEST, read_manifest
 from training.simulate.ct.ctp_scan import Irregularity
-from training.simulate.dicom.vendors import SCANNERS
 from training.simulate.mr.protocols import draw_pwi_protocol
 from training.simulate.mr.scan import pwi_flaws
 from training.simulate.pathology.head import BloodKind
-from training.simulate.pathology.patient import make_patient
+from training.simulate.pathology.patient import Case, make_patient
 from training.simulate.pathology.stroke import Occlusion
 from training.simulate.scan.motion import Grade
+from training.simulate.scanner import SCANNERS
 from training.simulate.truth import Truth
 
 ROOT = Path(__file__).parents[3]
@@ -309,6 +309,25 @@ def test_a_cohort_and_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("one_head", "requests")
+@pytest.mark.parametrize(
+    ("kind", "option"), [("ncct", "--with-ncct"), ("pwi", "--with-ncct"), ("ctp", "--follow-up")]
+)
+def test_a_cohort_is_refused_what_its_scans_cannot_have(
+    kind: str, option: str, tmp_path: Path
+) -> None:
+    result = invoke("cohort", kind, option, "--count", 1, "--seed", 1, "--output", tmp_path / "c")
+    assert result.exit_code == 2
+    assert option in plain(result)
+    assert f"cases of {kind} cannot have it" in " ".join(plain(result).split())
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_request_is_refused_what_its_study_cannot_have() -> None:
+    for kind, more in (("ncct", {"with_ncct": True}), ("ctp", {"follow_up": True})):
+        with pytest.raises(ValueError, match=f"was asked for with {kind}"):
+            study.Request(kind, Case(1), "ge", dt.date(2026, 1, 1), **more)  # type: ignore[arg-type]
+
+
 def test_the_cohort_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (arguments,) = (words for words in readme_commands() if words[0] == "cohort")
     monkeypatch.chdir(tmp_path)

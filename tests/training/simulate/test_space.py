@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.geometry import Geometry
+from tests.training.simulate.axial_stack import axial_stack
 from training.simulate.space import (
     HEAD_SHAPE,
+    Box,
     Pose,
-    axial_stack,
+    bounding_box,
     head_axes_mm,
     head_index,
     render,
@@ -65,6 +67,29 @@ def test_poses_are_inverted_and_combined(
     np.testing.assert_allclose(
         pose.after(other).to_scanner(points), pose.to_scanner(other.to_scanner(points)), atol=1e-9
     )
+
+
+@given(
+    corners=st.lists(
+        st.tuples(st.integers(0, 8), st.integers(0, 6), st.integers(0, 9)), max_size=6
+    ),
+    margin=st.integers(0, 3),
+)
+def test_a_box_holds_the_mask_and_its_margin(
+    corners: list[tuple[int, int, int]], margin: int
+) -> None:
+    mask = np.zeros((9, 7, 10), dtype=bool)
+    for corner in corners:
+        mask[corner] = True
+    expected: Box = slice(0, 0), slice(0, 0), slice(0, 0)
+    if corners:
+        low, high = np.min(corners, axis=0) - margin, np.max(corners, axis=0) + 1 + margin
+        z, y, x = (
+            slice(max(int(a), 0), min(int(b), size))
+            for a, b, size in zip(low, high, mask.shape, strict=True)
+        )
+        expected = z, y, x
+    assert bounding_box(mask, margin) == expected
 
 
 def test_a_voxel_holds_the_mean_over_its_box() -> None:

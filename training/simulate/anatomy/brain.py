@@ -14,18 +14,16 @@ import numpy.typing as npt
 from training.simulate.anatomy.deform import (
     COARSE_SHAPE,
     STEP_MM,
-    Box,
     Warp,
     random_field,
     sample,
     upsample,
 )
-from training.simulate.anatomy.fields import bounding_box
 from training.simulate.anatomy.model import Region
 from training.simulate.anatomy.person import Person
 from training.simulate.anatomy.template import decode, load_template
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray, Uint8Array, stream
-from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, head_axes_mm
+from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, Box, bounding_box, head_axes_mm
 
 T = TypeVar("T", np.float32, np.uint8)
 CALCIFICATION_HU = 400.0

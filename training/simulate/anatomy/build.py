@@ -1,6 +1,7 @@
 """Build the anatomy of a person: brain, skull and vessels put together, voxel by voxel."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -11,10 +12,9 @@ from training.simulate.anatomy.model import Anatomy
 from training.simulate.anatomy.person import Person
 from training.simulate.anatomy.skull import Skull, build_skull
 from training.simulate.anatomy.vessels import Vessels, build_vessels
-from training.simulate.arrays import BoolArray, Float32Array
+from training.simulate.arrays import SHARE_STEPS, BoolArray, Float32Array
 from training.simulate.space import HEAD_SHAPE
 
-SHARE_STEPS = 255
 _SLAB = 8
 
 
@@ -24,16 +24,13 @@ def build_anatomy(person: Person) -> Anatomy:
 
     Blood vessels take the place of whatever they run through, then calcium, then dura; brain and
     CSF share the rest of the cavity.
-
-    Raises
-    ------
-    ImportError
-        nilearn, which ships the template, is not installed.
     """
     warp = draw_warp(person)
     brain = build_brain(person, warp)
-    skull = build_skull(person, warp, brain.depth_mm)
-    vessels = build_vessels(person, warp, brain.depth_mm, brain.region)
+    with ThreadPoolExecutor(1) as beside:
+        building = beside.submit(build_vessels, person, warp, brain.depth_mm, brain.region)
+        skull = build_skull(person, warp, brain.depth_mm)
+        vessels = building.result()
     shares = _mix(brain, skull, vessels)
     return Anatomy(
         person=person,
@@ -96,10 +93,10 @@ def _mix_slab(
         "calcification": calcification,
     }
     static_hu = given["static_hu"] * free + calcification * np.float32(CALCIFICATION_HU)
-    return {**in_steps(shares), "static_hu": np.rint(static_hu)}
+    return {**in_steps_together(shares), "static_hu": np.rint(static_hu)}
 
 
-def in_steps(shares: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+def in_steps_together(shares: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
     """Shares in steps of 1/255 whose sum is the rounded sum of the given ones, at most 1.
 
     Each running sum is rounded: no share is off by more than one step, none is negative, and what

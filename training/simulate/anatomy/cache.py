@@ -25,14 +25,16 @@ import numpy.typing as npt
 from training.simulate.anatomy.build import build_anatomy
 from training.simulate.anatomy.model import Anatomy
 from training.simulate.anatomy.person import Person
-from training.simulate.arrays import BoolArray
-from training.simulate.space import HEAD_SHAPE
+from training.simulate.anatomy.template import TEMPLATE_FILE
+from training.simulate.arrays import SHARE_STEPS
+from training.simulate.space import HEAD_SHAPE, bounding_box
 
 _LOG = logging.getLogger(__name__)
-_LIBRARIES = ("numpy", "scipy", "SimpleITK", "nilearn", "torch")
+_LIBRARIES = ("numpy", "scipy", "SimpleITK", "torch")
 _ARRAYS = tuple(entry.name for entry in fields(Anatomy) if entry.name != "person")
 _CODINGS = ("shares", "int16", "float16", "as is")
 _LAYOUT = "layout.json"
+_SHARES = np.arange(SHARE_STEPS + 1, dtype=np.float32) / np.float32(SHARE_STEPS)
 
 
 def cached_anatomy(person: Person, folder: Path | None) -> Anatomy:
@@ -69,15 +71,15 @@ def cached_anatomy(person: Person, folder: Path | None) -> Anatomy:
 def entry_path(person: Person, folder: Path) -> Path:
     """Where the cache keeps the anatomy of a person, for this version of the simulator."""
     traits = hashlib.sha256(repr(person).encode()).hexdigest()[:8]
-    return folder / f"{person.cohort}-{person.seed}-{traits}-{_version()}.npz"
+    return folder / f"{person.cohort}-{person.seed}-{traits}-{simulator_version()}.npz"
 
 
 @cache
-def _version() -> str:
-    """Digest of the simulator's own source and of the libraries that it computes with."""
+def simulator_version() -> str:
+    """Digest of the simulator's source, its template and the libraries that it computes with."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*root.rglob("*.py"), TEMPLATE_FILE]):
         name = path.relative_to(root).as_posix()
         digest.update(name.encode() + b"\0" + path.read_bytes())
     for name in _LIBRARIES:
@@ -93,7 +95,7 @@ def _write(anatomy: Anatomy, path: Path) -> None:
             with zipfile.ZipFile(sink, "w") as archive:
                 for name in _ARRAYS:
                     coding, coded = _encode(getattr(anatomy, name))
-                    box = _bounds(coded != coded.flat[0])
+                    box = bounding_box(coded != coded.flat[0])
                     layout[name] = {
                         "coding": coding,
                         "background": coded.flat[0].item(),
@@ -165,7 +167,7 @@ def _lossless(values: npt.NDArray[Any], coding: str) -> bool:
 
 def _coded(values: npt.NDArray[Any], coding: str) -> npt.NDArray[Any]:
     if coding == "shares":
-        return np.asarray(np.rint(np.clip(values, 0, 1) * np.float32(255)), dtype=np.uint8)
+        return np.asarray(np.rint(np.clip(values, 0, 1) * np.float32(SHARE_STEPS)), dtype=np.uint8)
     if coding == "int16":
         return np.asarray(np.clip(np.rint(values), -32768, 32767), dtype=np.int16)
     if coding == "float16":
@@ -182,16 +184,3 @@ def _decode(coded: npt.NDArray[Any], coding: str) -> npt.NDArray[Any]:
     if coding == "as is":
         return coded
     raise ValueError(f"unknown coding {coding!r}, expected one of {_CODINGS}")
-
-
-def _bounds(inside: BoolArray) -> tuple[slice, slice, slice]:
-    """The smallest box that holds all voxels that are set; an empty one when none is."""
-    spans = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(inside.any(axis=others))
-        spans.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
-    return spans[0], spans[1], spans[2]
-
-
-_SHARES = (np.arange(256, dtype=np.float32) / np.float32(255)).astype(np.float32)

@@ -11,10 +11,10 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from training.simulate.anatomy.fields import between_nodes, smooth_noise
 from training.simulate.arrays import Float32Array, FloatArray
-from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, head_index
+from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, Box, head_index
 
-Box = tuple[slice, slice, slice]
 Tissue = Literal["bone", "fat", "soft", "air"]
 Point = Sequence[float]
 IndexArray = npt.NDArray[np.intp]
@@ -67,15 +67,9 @@ class CoarseField:
 
     def slab(self, quantity: int, first: int, last: int) -> Float32Array:
         """Trilinear values of one quantity in whole slices ``first`` (of a node) to ``last``."""
-        import torch
-        from torch.nn import functional
-
         _, rows, columns = HEAD_SHAPE
-        nodes = slice(first // self.step, -(-last // self.step) + 1)
-        source = torch.from_numpy(self.values[quantity, nodes][None, None])
-        size = [(count - 1) * self.step + 1 for count in source.shape[2:]]
-        fine = functional.interpolate(source, size=size, mode="trilinear", align_corners=True)
-        return np.asarray(fine[0, 0, : last - first, :rows, :columns].numpy())
+        box = slice(first, last), slice(0, rows), slice(0, columns)
+        return np.asarray(between_nodes(self.values[quantity, None], self.step, box)[0])
 
 
 def node_points(step: int) -> FloatArray:
@@ -105,15 +99,6 @@ def template_coordinates(warp: Warp, rng: np.random.Generator) -> CoarseField:
         shift[..., axis] += _UNEVEN_MM * smooth_noise(rng, nodes.shape[:3], 0.8)
     values = np.moveaxis(nodes + shift, -1, 0)
     return CoarseField(np.ascontiguousarray(values, dtype=np.float32), _STEP)
-
-
-def smooth_noise(rng: np.random.Generator, shape: Sequence[int], nodes: float) -> Float32Array:
-    """Gaussian noise of unit variance, correlated over about ``nodes`` samples."""
-    from scipy import ndimage
-
-    white = rng.standard_normal(shape, dtype=np.float32)
-    smooth = ndimage.gaussian_filter(white, nodes, mode="wrap")
-    return np.asarray(smooth / smooth.std(), dtype=np.float32)
 
 
 def capsule(p: Coordinates, a: Point, b: Point, start: float, end: float) -> Float32Array:

@@ -11,10 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
+from training.simulate.anatomy.fields import between_nodes
 from training.simulate.anatomy.person import Person
 from training.simulate.anatomy.template import PULL_STEP_MM, Template, load_template
 from training.simulate.arrays import Float32Array, FloatArray, stream
-from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE
+from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, Box
 
 STEP_MM = 3.0
 COARSE_SHAPE = (69, 87, 68)
@@ -24,7 +25,6 @@ _DAMPING_STEPS = 30
 _INVERSE_STEPS = 80
 _INVERSE_TOLERANCE_MM = 0.02
 
-Box = tuple[slice, slice, slice]
 WHOLE_HEAD: Box = (slice(0, HEAD_SHAPE[0]), slice(0, HEAD_SHAPE[1]), slice(0, HEAD_SHAPE[2]))
 
 
@@ -146,19 +146,7 @@ def jacobian(warp: Warp) -> Float32Array:
 
 def upsample(coarse: Float32Array, box: Box = WHOLE_HEAD) -> Float32Array:
     """Trilinear values of coarse fields ``(channel, ...)`` on the head grid's voxels in a box."""
-    import torch
-    from torch.nn import functional
-
-    step = int(STEP_MM)
-    nodes = [slice(part.start // step, -(-(part.stop - 1) // step) + 1) for part in box]
-    block = torch.from_numpy(np.ascontiguousarray(coarse[(slice(None), *nodes)])[None])
-    size = [(part.stop - part.start - 1) * step + 1 for part in nodes]
-    fine = functional.interpolate(block, size, mode="trilinear", align_corners=True)[0].numpy()
-    inner = [
-        slice(part.start - step * node.start, part.stop - step * node.start)
-        for part, node in zip(box, nodes, strict=True)
-    ]
-    return np.asarray(fine[(slice(None), *inner)])
+    return between_nodes(coarse, int(STEP_MM), box)
 
 
 def sample(

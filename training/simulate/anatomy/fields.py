@@ -4,6 +4,7 @@ A coarse grid of ``step`` has one node per ``step`` voxels of the head grid alon
 centre of that block; ``HEAD_SHAPE`` is divisible by 2 and 4.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from training.simulate.anatomy.model import Anatomy
 from training.simulate.arrays import BoolArray, Float32Array, Uint8Array
-from training.simulate.space import HEAD_SHAPE
+from training.simulate.space import HEAD_SHAPE, Box, bounding_box
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -32,28 +33,27 @@ def pick(volume: npt.NDArray[_Scalar], step: int) -> npt.NDArray[_Scalar]:
     return np.ascontiguousarray(volume[first::step, first::step, first::step])
 
 
-def smooth_noise(
-    rng: np.random.Generator,
-    step: int,
-    scale_mm: float,
-    shape: tuple[int, int, int] | None = None,
-) -> Float32Array:
-    """Gaussian random field, mean 0 and standard deviation 1; of ``shape`` or the whole head.
+def smooth_noise(rng: np.random.Generator, shape: Sequence[int], sigma: float) -> Float32Array:
+    """Gaussian random field of mean 0 and standard deviation 1: white noise, smoothed.
 
-    Its correlation is a Gaussian of standard deviation ``scale_mm`` times the square root of 2;
-    it repeats at the borders of the grid.
+    Its correlation is a Gaussian of standard deviation ``sigma`` voxels times the square root
+    of 2; it repeats at the borders of the grid.
     """
     from scipy import fft
 
-    shape = shape or coarse_shape(step)
     spectrum = fft.rfftn(rng.standard_normal(shape, dtype=np.float32))
     axes = [fft.fftfreq(shape[0]), fft.fftfreq(shape[1]), fft.rfftfreq(shape[2])]
     for axis, frequency in enumerate(axes):
-        gain = np.exp(-2 * (np.pi * frequency * scale_mm / step) ** 2).astype(np.float32)
+        gain = np.exp(-2 * (np.pi * frequency * sigma) ** 2).astype(np.float32)
         spectrum *= np.expand_dims(gain, [other for other in range(3) if other != axis])
     field = fft.irfftn(spectrum, shape)
     field -= field.mean()
     return np.asarray(field / field.std(), dtype=np.float32)
+
+
+def head_noise(rng: np.random.Generator, step: int, scale_mm: float) -> Float32Array:
+    """:func:`smooth_noise` on the coarse grid of a whole head, ``scale_mm`` wide."""
+    return smooth_noise(rng, coarse_shape(step), scale_mm / step)
 
 
 def signed_distance(mask: BoolArray) -> Float32Array:
@@ -75,15 +75,50 @@ def signed_distance_mm(mask: BoolArray, step: int) -> Float32Array:
     return (signed_distance(mask) + np.float32(0.5)) * np.float32(step)
 
 
-def refine(coarse: Float32Array, step: int) -> Float32Array:
-    """Trilinear interpolation of a coarse field, or a part of one, to 1 mm."""
+def coarsen(volume: Float32Array, step: int) -> Float32Array:
+    """Mean over cubes of ``step`` voxels; sides that are no multiple are filled up with zeros."""
+    import torch
+    from torch.nn import functional
+
+    padding = [part for size in reversed(volume.shape) for part in (0, -size % step)]
+    padded = functional.pad(torch.from_numpy(np.ascontiguousarray(volume))[None, None], padding)
+    return np.asarray(functional.avg_pool3d(padded, step)[0, 0].numpy())
+
+
+def refine(coarse: Float32Array, step: int, shape: tuple[int, ...] | None = None) -> Float32Array:
+    """Trilinear interpolation of a coarse field, or a part of one, to 1 mm.
+
+    ``shape`` cuts off what :func:`coarsen` filled up.
+    """
     import torch
     from torch.nn import functional
 
     source = torch.from_numpy(np.ascontiguousarray(coarse, dtype=np.float32))[None, None]
     size = [count * step for count in coarse.shape]
     fine = functional.interpolate(source, size=size, mode="trilinear", align_corners=False)
-    return np.asarray(fine[0, 0].numpy())
+    whole = fine[0, 0].numpy()
+    if shape is None:
+        return np.asarray(whole)
+    return np.ascontiguousarray(whole[tuple(slice(0, count) for count in shape)])
+
+
+def between_nodes(coarse: Float32Array, step: int, box: Box) -> Float32Array:
+    """Trilinear values in a box of the head grid of fields ``(channel, z, y, x)`` on its nodes.
+
+    The nodes are every ``step``-th voxel of the head grid from the first one on.
+    """
+    import torch
+    from torch.nn import functional
+
+    nodes = [slice(part.start // step, -(-(part.stop - 1) // step) + 1) for part in box]
+    block = torch.from_numpy(np.ascontiguousarray(coarse[(slice(None), *nodes)])[None])
+    size = [(part.stop - part.start - 1) * step + 1 for part in nodes]
+    fine = functional.interpolate(block, size, mode="trilinear", align_corners=True)[0].numpy()
+    inner = [
+        slice(part.start - step * node.start, part.stop - step * node.start)
+        for part, node in zip(box, nodes, strict=True)
+    ]
+    return np.asarray(fine[(slice(None), *inner)])
 
 
 def sample(
@@ -106,17 +141,6 @@ def sample(
         )  # fmt: skip
         out[:, first : first + len(part)] = values[0, :, 0, 0].numpy()
     return list(out)
-
-
-def bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Smallest box that holds a mask; an empty one for an empty mask."""
-    if not mask.any():
-        return slice(0, 0), slice(0, 0), slice(0, 0)
-    spans = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        spans.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return spans[0], spans[1], spans[2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +172,7 @@ class BrainBox:
 
     def noise(self, rng: np.random.Generator, scale_mm: float) -> Float32Array:
         """Gaussian random field in the box."""
-        return smooth_noise(rng, BRAIN_STEP, scale_mm, self.shape)
+        return smooth_noise(rng, self.shape, scale_mm / BRAIN_STEP)
 
     def distance_mm(
         self, node: tuple[int, int, int], stretch: tuple[float, ...] = (1.0, 1.0, 1.0)

@@ -9,6 +9,7 @@ from training.simulate.arrays import stream
 
 Cohort = Literal["usual", "shifted"]
 Side = Literal["L", "R"]
+Sides = Literal["L", "R", "both"]
 
 SKULL_THICKNESS_MM: dict[Cohort, tuple[float, float]] = {
     "usual": (4.5, 8.5),
@@ -76,8 +77,6 @@ class Person:
         Deviation of the eyes to the left.
     vessel_scale, tortuosity : float
         Radius of the vessels relative to the mean, and how far they wind (0 to 1).
-    siphon_calcification : float
-        Atherosclerotic calcium of the carotid siphons and vertebral arteries, 0 (none) to 1.
     dominant_transverse_sinus : str
         Side of the wider transverse sinus.
     fetal_pca : str or None
@@ -122,7 +121,6 @@ class Person:
     gaze_deg: float
     vessel_scale: float
     tortuosity: float
-    siphon_calcification: float
     dominant_transverse_sinus: Side
     fetal_pca: Side | None
 
@@ -193,7 +191,6 @@ def draw_person(seed: int, cohort: Cohort = "usual") -> Person:
         gaze_deg=near(0, 10, -35, 35),
         vessel_scale=near(1.0, 0.09, 0.75, 1.25),
         tortuosity=near(0.2 + 0.4 * old, 0.2, 0, 1),
-        siphon_calcification=sometimes(0.85 * old),
         dominant_transverse_sinus=side(0.3),
         fetal_pca=side(0.5) if rng.random() < 0.12 else None,
     )

@@ -17,9 +17,9 @@ from training.simulate.anatomy.canvas import (
     Warp,
     blend,
     node_points,
-    smooth_noise,
 )
 from training.simulate.anatomy.face import face_distance, paint_face
+from training.simulate.anatomy.fields import smooth_noise
 from training.simulate.anatomy.person import Person
 from training.simulate.anatomy.skull_base import paint_base
 from training.simulate.arrays import Float32Array, stream

@@ -148,7 +148,8 @@ def beam_errors(
     scan = Projector.of(size, low.shape[2], pixel_mm * factor, angles)
     physics = _Spectrum.of(kvp)
     dense = np.zeros_like(low) if metal is None else _shrunk(metal, factor, every)
-    water, bone, heavy = (scan.project(part) for part in (*physics.decompose(low, dense), dense))
+    water, bone = (scan.project(part) for part in physics.decompose(low, dense))
+    heavy = np.zeros_like(water) if metal is None else scan.project(dense)
     reading = physics.reading(water, bone, heavy)
     ideal = water + physics.bone_ratio * bone + physics.metal_ratio * heavy
     kept = np.where(heavy > _METAL_CM, np.float32(0.5), np.float32(hardening))

@@ -19,8 +19,8 @@ from training.simulate.pathology.patient import Patient
 from training.simulate.scan.bolus import Bolus, draw_bolus
 from training.simulate.scan.enhancement import Enhancement
 from training.simulate.scan.motion import Grade, Motion, draw_motion, no_motion
-from training.simulate.scan.sampling import Box, box_of, part_of, sample
-from training.simulate.space import HEAD_SHAPE, Pose, head_axes_mm
+from training.simulate.scan.sampling import part_of, sample
+from training.simulate.space import HEAD_SHAPE, Box, Pose, bounding_box, head_axes_mm
 from training.simulate.truth import Quantity, Truth
 
 Heads = list[tuple[slice, Float32Array]]
@@ -251,7 +251,7 @@ class _Contrast:
         if head_box is None:
             reached = np.zeros(HEAD_SHAPE, dtype=bool)
             reached.ravel()[self.enhancement.voxels] = True
-            head_box, self._outside = box_of(reached), 0.0
+            head_box, self._outside = bounding_box(reached), 0.0
         self._box = head_box
         self._pose: Pose | None = None
         self._which = np.zeros(0, dtype=np.int64)

@@ -15,10 +15,11 @@ from training.simulate.arrays import Float32Array, FloatArray, Int16Array
 from training.simulate.ct import noise
 from training.simulate.ct.artefacts import Errors, beam_errors
 from training.simulate.ct.placement import holder_hu
-from training.simulate.ct.protocols import CtProtocol, Scanner
+from training.simulate.ct.protocols import CtProtocol
 from training.simulate.pathology.head import Head
-from training.simulate.scan.sampling import Box, box_of, labels, sample
-from training.simulate.space import Pose
+from training.simulate.scan.sampling import labels, sample
+from training.simulate.scanner import Scanner
+from training.simulate.space import Box, Pose, bounding_box
 
 RANGE_HU: dict[Scanner, tuple[int, int]] = {
     "siemens": (-1024, 3071),
@@ -36,7 +37,7 @@ _NO_TISSUE_HU = -400.0
 def head_hu(head: Head, protocol: CtProtocol) -> tuple[Float32Array, Box]:
     """HU of the head at the protocol's tube voltage, and the box beyond which there is air."""
     hu = head.baseline_hu(iodine_free_bias_hu=protocol.tissue_bias_hu, bone_gain=protocol.bone_gain)
-    return hu, box_of(hu > AIR_HU)
+    return hu, bounding_box(hu > AIR_HU)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Camera:
         if "metal" in head.inclusions:
             share = head.inclusions["metal"].share
             metal = sample(
-                [share], geometry, poses, protocol.thicknesses_mm, box=box_of(share > 0)
+                [share], geometry, poses, protocol.thicknesses_mm, box=bounding_box(share > 0)
             )[0]
         errors = beam_errors(
             volume, protocol.pixel_mm, protocol.spacing_mm, protocol.kvp,

@@ -1,8 +1,8 @@
 """How each vendor's CT looks at a stroke patient: tube, kernel, grid and times of a scan.
 
 Ranges are textbook values spread wide, with the intervals that the vendors' stroke protocols are
-published with. The ``shifted`` cohort takes kernels, scanner models, noise textures, tube voltages
-and slice thicknesses that no ``usual`` protocol has.
+published with. The ``shifted`` cohort takes kernels, noise textures, tube voltages and slice
+thicknesses that no ``usual`` protocol has.
 
 How times come about (perfusion):
 
@@ -23,30 +23,10 @@ import numpy as np
 from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import FloatArray, stream
 from training.simulate.ct.kernels import Kernel, choose_kernel
+from training.simulate.scanner import CtKind, Scanner
 
-Scanner = Literal["siemens", "ge", "philips", "canon"]
-SCANNERS: tuple[Scanner, ...] = ("siemens", "ge", "philips", "canon")
-Kind = Literal["ncct", "ctp"]
 Mode = Literal["volume", "spiral", "sequence", "shuttle", "pair"]
 
-MODELS: dict[Scanner, dict[Cohort, tuple[str, ...]]] = {
-    "siemens": {
-        "usual": ("SOMATOM Definition AS+", "SOMATOM Definition Flash", "Sensation 64"),
-        "shifted": ("SOMATOM Force", "SOMATOM X.cite"),
-    },
-    "ge": {
-        "usual": ("LightSpeed VCT", "Discovery CT750 HD", "BrightSpeed"),
-        "shifted": ("Revolution CT", "Revolution EVO"),
-    },
-    "philips": {
-        "usual": ("Brilliance 64", "iCT 256", "Ingenuity CT"),
-        "shifted": ("IQon - Spectral CT", "Incisive CT"),
-    },
-    "canon": {
-        "usual": ("Aquilion ONE", "Aquilion"),
-        "shifted": ("Aquilion ONE GENESIS", "Aquilion Prime SP"),
-    },
-}
 _THICK_MM: dict[Cohort, tuple[float, ...]] = {
     "usual": (3.0, 4.0, 5.0, 5.0, 5.0, 6.0, 8.0),
     "shifted": (2.5, 3.75, 4.8, 7.2),
@@ -62,6 +42,8 @@ _COVERAGE_MM: dict[Scanner, tuple[float, ...]] = {
     "canon": (160.0,),
 }
 
+_BOLUS_PASSED_S = 40.0
+
 
 @dataclass(frozen=True, eq=False)
 class CtProtocol:
@@ -71,8 +53,8 @@ class CtProtocol:
     ----------
     kind : "ncct" or "ctp"
         Head CT without contrast, or CT perfusion.
-    scanner, model, cohort
-        Vendor, scanner model, and the ranges that the protocol was drawn from.
+    scanner, cohort
+        Vendor, and the ranges that the protocol was drawn from.
     mode : str
         ``volume`` all slices at once, ``spiral`` one after the other without pause, ``sequence``
         stepwise, ``shuttle`` sweeps to and fro, ``pair`` two table positions in turn.
@@ -113,9 +95,8 @@ class CtProtocol:
         Which head holder; 0 for none in sight.
     """
 
-    kind: Kind
+    kind: CtKind
     scanner: Scanner
-    model: str
     cohort: Cohort
     mode: Mode
     kvp: int
@@ -306,6 +287,20 @@ def ctp_times(
     raise ValueError(f"{scanner} has no perfusion mode {mode!r}")
 
 
+def at_most(protocol: CtProtocol, time_points: int) -> CtProtocol:
+    """The protocol with at most so many time points, which still see the bolus pass.
+
+    Every so-many-th time point from the first on, with the smallest step at which the last one
+    comes after 40 s (or the scan ends); a bolus has passed the artery by then.
+    """
+    starts = protocol.times_s.min(axis=1)
+    for step in range(1, len(starts) + 1):
+        taken = np.arange(0, len(starts), step)[:time_points]
+        if starts[taken[-1]] >= _BOLUS_PASSED_S or taken[-1] + step >= len(starts):
+            break
+    return replace(protocol, times_s=protocol.times_s[taken], exposure=protocol.exposure[taken])
+
+
 def canon_schedule(
     rng: np.random.Generator, time_points: int | None = None
 ) -> tuple[FloatArray, FloatArray]:
@@ -335,7 +330,7 @@ def _checked(overrides: dict[str, float | None]) -> Overrides:
 
 def _assemble(
     rng: np.random.Generator,
-    kind: Kind,
+    kind: CtKind,
     scanner: Scanner,
     cohort: Cohort,
     wanted: Overrides,
@@ -364,7 +359,6 @@ def _assemble(
     return CtProtocol(
         kind=kind,
         scanner=scanner,
-        model=str(rng.choice(MODELS[scanner][cohort])),
         cohort=cohort,
         mode=mode,
         kvp=kvp,
@@ -384,7 +378,7 @@ def _assemble(
         exposure=exposure,
         tissue_bias_hu=0.0,
         bone_gain=float(np.interp(kvp, (70, 80, 100, 120, 140), (1.5, 1.36, 1.13, 1.0, 0.91))),
-        hardening=float(rng.uniform(0.05, 0.6)),
+        hardening=float(rng.uniform(0.3, 1.0)),
         cupping_hu=float(np.clip(rng.normal(0, 2), -6, 6)),
         off_centre_mm=(float(off[0]), float(off[1]), float(off[2])),
         pose_deg=(float(pose[0]), float(pose[1]), float(pose[2])),

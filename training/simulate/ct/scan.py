@@ -1,6 +1,7 @@
 """Scan a patient by CT: head CT without contrast, and CT perfusion."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +12,13 @@ from training.simulate.ct.artefacts import Errors, motion_streaks
 from training.simulate.ct.ctp_scan import CtpScan, Irregularity, scan_ctp
 from training.simulate.ct.image import AIR_HU, Camera, head_hu
 from training.simulate.ct.placement import holder_pose, place_stack
-from training.simulate.ct.protocols import SCANNERS, CtProtocol, draw_ncct_protocol
+from training.simulate.ct.protocols import CtProtocol, draw_ncct_protocol
 from training.simulate.ct.truth import NCCT_TRUTH, scan_truth
 from training.simulate.pathology.head import Head
 from training.simulate.pathology.patient import Patient
 from training.simulate.scan.motion import Grade, Motion, draw_motion, no_motion
 from training.simulate.scan.sampling import sample
+from training.simulate.scanner import SCANNERS
 from training.simulate.space import Pose
 from training.simulate.truth import Truth
 
@@ -94,10 +96,16 @@ def scan_ncct(
     times = protocol.times_s[0] - protocol.times_s.min()
     motion = draw_motion(seed, float(times.max()) + protocol.rotation_s, grade)
     poses = _slice_poses(motion, times, start)
-    baseline, volume = _image(patient.head, protocol, geometry, poses, seed, motion, times)
-    truths = scan_truth(
-        patient, protocol, geometry, poses, truth, times, motion, baseline_hu=baseline
-    )
+    head = patient.head
+    hu, baseline = _baseline(head, protocol, geometry, poses)
+    with ThreadPoolExecutor(1) as beside:
+        image = beside.submit(
+            _image, head, hu, baseline, protocol, geometry, poses, seed, motion, times
+        )
+        truths = scan_truth(
+            patient, protocol, geometry, poses, truth, times, motion, baseline_hu=baseline
+        )
+        volume = image.result()
     return NcctScan(
         volume, geometry, times, protocol.thicknesses_mm, protocol, start, poses, motion, truths
     )
@@ -138,7 +146,10 @@ def paired_ncct(
     pose = Pose.from_angles(residual[:3], residual[3:]).after(ctp_scan.poses[0])
     poses = [pose] * ctp.slices
     still = np.zeros(ctp.slices)
-    return _image(patient.head, protocol, ctp_scan.geometry, poses, seed, no_motion(), still)[1]
+    hu, baseline = _baseline(patient.head, protocol, ctp_scan.geometry, poses)
+    return _image(
+        patient.head, hu, baseline, protocol, ctp_scan.geometry, poses, seed, no_motion(), still
+    )
 
 
 def _slice_poses(motion: Motion, times_s: FloatArray, start: Pose) -> list[Pose]:
@@ -154,25 +165,34 @@ def _slice_poses(motion: Motion, times_s: FloatArray, start: Pose) -> list[Pose]
     return poses
 
 
+def _baseline(
+    head: Head, protocol: CtProtocol, geometry: Geometry, poses: list[Pose]
+) -> tuple[Float32Array, Float32Array]:
+    """HU of the head, and of the scan before noise and errors."""
+    hu, box = head_hu(head, protocol)
+    baseline = sample([hu], geometry, poses, protocol.thicknesses_mm, box=box, outside=AIR_HU)[0]
+    return hu, baseline
+
+
 def _image(
     head: Head,
+    hu: Float32Array,
+    baseline: Float32Array,
     protocol: CtProtocol,
     geometry: Geometry,
     poses: list[Pose],
     seed: int,
     motion: Motion,
     times_s: FloatArray,
-) -> tuple[Float32Array, Int16Array]:
-    """HU before noise and errors, and the image."""
-    hu, box = head_hu(head, protocol)
-    baseline = sample([hu], geometry, poses, protocol.thicknesses_mm, box=box, outside=AIR_HU)[0]
+) -> Int16Array:
+    """HU with noise and errors."""
     volume = baseline.copy()
     rng = stream(seed, "ncct errors")
     camera = Camera.set_up(protocol, geometry, head, volume, poses, rng)
     errors = camera.errors
     if not motion.still:
         errors = _with_streaks(errors, hu, protocol, geometry, poses, motion, times_s, rng)
-    return baseline, camera.develop(volume.__getitem__, stream(seed, "ncct noise"), errors=errors)
+    return camera.develop(volume.__getitem__, stream(seed, "ncct noise"), errors=errors)
 
 
 def _with_streaks(

@@ -1,11 +1,12 @@
 """What is true of a CT scan, on the scan's own grid.
 
 Maps are means over the tissue in a voxel, weighted by its share; a mask holds where its share is at
-least one half. Kinds of blood exclude each other, core and penumbra make up what is hypoperfused,
-and CBV is CBF · MTT / 60, all exactly.
+least one half, and those of blood are as large as the blood, however thick the slices are. Kinds of
+blood exclude each other, core and penumbra make up what is hypoperfused, and CBV is CBF · MTT / 60,
+all exactly.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.geometry import Geometry
-from training.simulate.arrays import BoolArray, Float32Array, FloatArray
+from training.simulate.arrays import Float32Array, FloatArray
+from training.simulate.ct.blood_masks import kind_masks
 from training.simulate.ct.image import head_hu
 from training.simulate.ct.protocols import CtProtocol
-from training.simulate.pathology.head import BloodKind
+from training.simulate.pathology.head import BloodKind, Head
 from training.simulate.pathology.hemorrhage import Hemorrhage
 from training.simulate.pathology.patient import Patient
+from training.simulate.scan.flow_truth import FLOW_TRUTH, brain_truth, flow_truth, flow_volumes
 from training.simulate.scan.motion import Motion
-from training.simulate.scan.sampling import Box, box_of, labels, sample, volumes_ml
-from training.simulate.space import Pose
+from training.simulate.scan.sampling import labels, sample, volumes_ml
+from training.simulate.space import Box, Pose, bounding_box
 from training.simulate.truth import Quantity, Truth
 
 NCCT_TRUTH: tuple[str, ...] = ("brain", "ich", "baseline_hu")
@@ -30,27 +33,8 @@ CTP_TRUTH: tuple[str, ...] = (
     "cbf", "cbv", "mtt", "tmax", "delay", "residue_peak", "brain", "hypoperfused", "core",
     "penumbra", "ich", "territory", "ncct", "baseline_hu", "artery", "vein",
 )  # fmt: skip
-_UNITS = {
-    "cbf": "mL/100 g/min",
-    "cbv": "mL/100 g",
-    "mtt": "s",
-    "tmax": "s",
-    "delay": "s",
-    "residue_peak": "mL/100 g/min",
-    "ncct": "HU",
-    "baseline_hu": "HU",
-}
+_UNITS = {"ncct": "HU", "baseline_hu": "HU"}
 _MEANINGS = {
-    "brain": "grey and white matter, at least half of the voxel",
-    "cbf": "cerebral blood flow of the tissue",
-    "cbv": "cerebral blood volume of the tissue, CBF * MTT / 60",
-    "mtt": "mean transit time",
-    "tmax": "time of the peak of the residue with delay and dispersion",
-    "delay": "delay of the tissue's curve",
-    "residue_peak": "height of the peak at tmax",
-    "hypoperfused": "tmax above 6 s",
-    "core": "hypoperfused, CBF below 30 % of normal of its kind",
-    "penumbra": "hypoperfused and not core",
     "ich": "hemorrhage of any kind",
     **{f"ich_{kind}": f"{kind} hemorrhage" for kind in BloodKind},
     "territory": "arterial territory, see Territory",
@@ -59,14 +43,7 @@ _MEANINGS = {
     "artery": "share of arteries",
     "vein": "share of veins",
 }
-_NEEDS = {
-    "mtt": ("cbv",),
-    "core": ("hypoperfused", "core"),
-    "penumbra": ("hypoperfused", "core"),
-}
-_FLOW = {"cbf", "cbv", "mtt", "tmax", "delay", "residue_peak", "hypoperfused", "core", "penumbra"}
-_HALF = np.float32(0.5)
-_LEAST_SHARE = 0.05
+_FLOW = tuple(name for name in FLOW_TRUTH if name in CTP_TRUTH)
 _VOXELS_AT_ONCE = 4_000_000
 
 
@@ -106,18 +83,17 @@ def scan_truth(
         raise ValueError(f"no truth is called {', '.join(unknown)}; there are {CTP_TRUTH}")
     sources = _sources(patient, protocol, set(names), baseline_hu is None)
     kept: dict[str, Quantity] = {}
-    at_once = max(1, _VOXELS_AT_ONCE // (geometry.rows * geometry.columns))
-    for first in range(0, geometry.slices, at_once):
-        chosen = slice(first, min(first + at_once, geometry.slices))
-        part = replace(geometry, positions_mm=geometry.positions_mm[chosen])
-        sampler = _Sampler(part, poses[chosen], protocol.thicknesses_mm[chosen])
+    thin = protocol.thicknesses_mm
+    for chosen, sampler in _slabs(geometry, poses, thin):
         for name, quantity in _arrays(sampler, sources, patient, names).items():
-            if name not in names and not name.startswith("ich_"):
+            if name not in names:
                 continue
             if name not in kept:
                 whole = np.zeros(geometry.shape, dtype=quantity.values.dtype)
                 kept[name] = replace(quantity, values=whole)
             kept[name].values[chosen] = quantity.values
+    if "ich" in names:
+        kept |= _blood(patient.head, geometry, poses, thin)
     if baseline_hu is not None and "baseline_hu" in names:
         kept["baseline_hu"] = Quantity(baseline_hu, "HU", _MEANINGS["baseline_hu"])
     motion_times = times_s if times_s.ndim == 1 else times_s.mean(axis=1)
@@ -152,6 +128,17 @@ class _Sampler:
         return np.asarray(found[0])
 
 
+def _slabs(
+    geometry: Geometry, poses: Sequence[Pose], thicknesses_mm: FloatArray
+) -> Iterator[tuple[slice, _Sampler]]:
+    """Yield parts of the grid that are small enough to be held in memory several times."""
+    at_once = max(1, _VOXELS_AT_ONCE // (geometry.rows * geometry.columns))
+    for first in range(0, geometry.slices, at_once):
+        chosen = slice(first, min(first + at_once, geometry.slices))
+        part = replace(geometry, positions_mm=geometry.positions_mm[chosen])
+        yield chosen, _Sampler(part, poses[chosen], thicknesses_mm[chosen])
+
+
 @dataclass(frozen=True, eq=False)
 class _Source:
     """A volume of the head, made when it is needed; 0 beyond a box."""
@@ -165,18 +152,13 @@ def _sources(
 ) -> dict[str, _Source]:
     """What has to be sampled for the arrays that are asked for."""
     head, body = patient.head, patient.head.anatomy
-    cavity = box_of(body.cavity)
+    cavity = bounding_box(body.cavity)
     sources: dict[str, _Source] = {}
     if names & {"brain", *_FLOW}:
         sources["brain"] = _Source(lambda: body.grey + body.white, cavity)
-    if names & _FLOW:
-        sources |= _flow_sources(patient, names, cavity)
-    if "ich" in names and head.blood:
-        box = box_of(head.blood_share() > 0)
-        sources |= {
-            f"ich_{kind}": _Source(partial(head.blood.__getitem__, kind), box)
-            for kind in head.blood
-        }
+    if names & {*_FLOW}:
+        volumes = flow_volumes(patient, names & {*_FLOW})
+        sources |= {name: _Source(make, cavity) for name, make in volumes.items()}
     if "baseline_hu" in names and with_baseline:
         sources["baseline_hu"] = _Source(lambda: head_hu(head, protocol)[0])
     if "ncct" in names:
@@ -187,85 +169,53 @@ def _sources(
     return sources
 
 
-def _flow_sources(patient: Patient, names: set[str], cavity: Box) -> dict[str, _Source]:
-    """Flow of the tissue, times its share; blood that lies in the tissue has none."""
-    maps, body = patient.perfusion, patient.head.anatomy
-    share = np.clip(body.grey + body.white - patient.head.blood_share(), 0, 1)
-    share[maps.cbf <= 0] = 0
-    weighted = {
-        "cbf": maps.cbf, "cbv": maps.cbv, "tmax": maps.tmax_s, "delay": maps.delay_s,
-        "residue_peak": maps.residue_peak, "hypoperfused": maps.hypoperfused, "core": maps.core,
-    }  # fmt: skip
-    wanted = {"cbf"} | {one for name in names for one in _NEEDS.get(name, (name,))}
-    return {"tissue": _Source(lambda: share, cavity)} | {
-        name: _Source(partial(np.multiply, share, values), cavity)
-        for name, values in weighted.items()
-        if name in wanted
-    }
-
-
 def _arrays(
     sampler: _Sampler, sources: dict[str, _Source], patient: Patient, names: Sequence[str]
 ) -> dict[str, Quantity]:
     """Arrays of a part of the grid."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    quantities: dict[str, Quantity] = {}
     if "brain" in sources:
-        arrays["brain"] = sampler.mean(sources["brain"]) >= _HALF
-    if "tissue" in sources:
-        arrays |= _flow(sampler, sources, arrays["brain"])
-    if "ich" in names:
-        arrays |= _blood(sampler, sources)
-    for name, source in sources.items():
-        if name in ("baseline_hu", "ncct", "artery", "vein"):
-            arrays[name] = sampler.mean(source)
+        quantities["brain"] = brain_truth(sampler.mean(sources["brain"]))
+    flow = {name: sampler.mean(sources[name]) for name in ("tissue", *_FLOW) if name in sources}
+    if flow:
+        quantities |= flow_truth(flow, quantities["brain"].values)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        name: sampler.mean(source)
+        for name, source in sources.items()
+        if name in ("baseline_hu", "ncct", "artery", "vein")
+    }
     if "territory" in names:
         arrays["territory"] = labels(
             patient.head.anatomy.territory, sampler.geometry, sampler.poses
         )
-    return {name: Quantity(array, _unit(name), _MEANINGS[name]) for name, array in arrays.items()}
+    return quantities | {
+        name: Quantity(array, _UNITS.get(name, "1"), _MEANINGS[name])
+        for name, array in arrays.items()
+    }
 
 
-def _flow(
-    sampler: _Sampler, sources: dict[str, _Source], brain: BoolArray
-) -> dict[str, npt.NDArray[Any]]:
-    """Perfusion maps and lesions, as far as there are sources for them."""
-    tissue, flow = sampler.mean(sources["tissue"]), sampler.mean(sources["cbf"])
-    known = brain & (tissue > _LEAST_SHARE) & (flow > 0)
-    weight = np.where(known, 1 / np.where(known, tissue, 1), 0).astype(np.float32)
-    arrays: dict[str, npt.NDArray[Any]] = {"cbf": flow * weight}
-    if "cbv" in sources:
-        volume = sampler.mean(sources["cbv"])
-        mtt = np.where(known, 60 * volume / np.where(known, flow, 1), 0).astype(np.float32)
-        arrays["mtt"] = mtt
-        arrays["cbv"] = arrays["cbf"] * mtt / np.float32(60)
-    for name in ("tmax", "delay", "residue_peak"):
-        if name in sources:
-            arrays[name] = sampler.mean(sources[name]) * weight
-    if "hypoperfused" in sources:
-        hypoperfused = known & (sampler.mean(sources["hypoperfused"]) * weight >= _HALF)
-        arrays["hypoperfused"] = hypoperfused
-        if "core" in sources:
-            core = hypoperfused & (sampler.mean(sources["core"]) * weight >= _HALF)
-            arrays["core"], arrays["penumbra"] = core, hypoperfused & ~core
-    return arrays
-
-
-def _blood(sampler: _Sampler, sources: dict[str, _Source]) -> dict[str, npt.NDArray[Any]]:
-    """Masks of extravasated blood; where kinds meet, the larger share decides."""
-    masks = {f"ich_{kind}": np.zeros(sampler.geometry.shape, dtype=bool) for kind in BloodKind}
-    total = np.zeros(sampler.geometry.shape, dtype=np.float32)
-    names = [name for name in masks if name in sources]
-    if names:
-        shares = np.stack([sampler.mean(sources[name]) for name in names])
-        total = np.sum(shares, axis=0)
-        largest = np.argmax(shares, axis=0)
-        for index, name in enumerate(names):
-            masks[name] = (total >= _HALF) & (largest == index)
-    return {"ich": total >= _HALF, **masks}
-
-
-def _unit(name: str) -> str:
-    return _UNITS.get(name, "1")
+def _blood(
+    head: Head, geometry: Geometry, poses: Sequence[Pose], thicknesses_mm: FloatArray
+) -> dict[str, Quantity]:
+    """Masks of extravasated blood, of all and of each kind, from all voxels that hold any."""
+    masks = {kind: np.zeros(geometry.shape, dtype=bool) for kind in BloodKind}
+    everywhere = np.zeros(geometry.shape, dtype=bool)
+    if head.blood:
+        box = bounding_box(head.blood_share() > 0)
+        sources = [_Source(partial(np.asarray, share), box) for share in head.blood.values()]
+        places, shares = [], []
+        for chosen, sampler in _slabs(geometry, poses, thicknesses_mm):
+            found = np.stack([sampler.mean(source).ravel() for source in sources])
+            place = np.flatnonzero(found.any(axis=0))
+            shares.append(found[:, place])
+            places.append(place + chosen.start * geometry.rows * geometry.columns)
+        place = np.concatenate(places)
+        weights = thicknesses_mm[place // (geometry.rows * geometry.columns)]
+        for kind, mask in zip(head.blood, kind_masks(np.hstack(shares), weights), strict=True):
+            masks[kind].ravel()[place] = mask
+            everywhere.ravel()[place[mask]] = True
+    named = {"ich": everywhere, **{f"ich_{kind}": mask for kind, mask in masks.items()}}
+    return {name: Quantity(mask, "1", _MEANINGS[name]) for name, mask in named.items()}
 
 
 def _numbers(

@@ -3,12 +3,9 @@
 from training.simulate.dicom.ct import ctp_datasets, ctp_times, ncct_datasets
 from training.simulate.dicom.identity import Identity
 from training.simulate.dicom.mr import dwi_datasets, gre_datasets, pwi_datasets
-from training.simulate.dicom.vendors import SCANNERS, Scanner
 
 __all__ = [
-    "SCANNERS",
     "Identity",
-    "Scanner",
     "ctp_datasets",
     "ctp_times",
     "dwi_datasets",

@@ -34,11 +34,11 @@ from training.simulate.dicom.vendors import (
     CT_VENDORS,
     CtVendor,
     Model,
-    Scanner,
     Stored,
-    choose_ct,
+    choose_model,
     set_equipment,
 )
+from training.simulate.scanner import Scanner
 
 _CANON_TIMES_S = [0.0, *np.arange(4.0, 29.0, 2.0), *np.arange(33.0, 54.0, 5.0)]
 _WIDE_SLICES = 64
@@ -223,7 +223,7 @@ class _Series:
 
     @cached_property
     def model(self) -> Model:
-        return choose_ct(self.identity, self.vendor)
+        return choose_model(self.identity, "ct", self.vendor.models[self.identity.cohort])
 
     @cached_property
     def stored(self) -> Stored:

@@ -45,7 +45,8 @@ from training.simulate.dicom.mr_series import (
     checked,
     scale_of,
 )
-from training.simulate.dicom.vendors import Scanner, set_equipment
+from training.simulate.dicom.vendors import set_equipment
+from training.simulate.scanner import Scanner
 
 IntArray = npt.NDArray[np.int64]
 FOLLOW_UP = dt.timedelta(hours=24)

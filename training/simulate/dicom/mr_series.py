@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +10,12 @@ import numpy.typing as npt
 from inference.geometry import Geometry
 from training.simulate.dicom.identity import Identity, StudyName
 from training.simulate.dicom.mr_vendors import MR_VENDORS, MrVendor, choose_mr
-from training.simulate.dicom.vendors import Model, Scanner
+from training.simulate.dicom.vendors import Model
+from training.simulate.scanner import MrKind, Scanner
 
-Kind = Literal["pwi", "dwi", "gre"]
 Signal = npt.NDArray[np.integer]
 HYDROGEN_MHZ_PER_T = 42.577478
-SERIES_NUMBERS: dict[Kind, int] = {"dwi": 4, "pwi": 7, "gre": 3}
+SERIES_NUMBERS: dict[MrKind, int] = {"dwi": 4, "pwi": 7, "gre": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class MrSeries:
     identity: Identity
     scanner: Scanner
     geometry: Geometry
-    kind: Kind
+    kind: MrKind
     thickness_mm: float
     echo_time_ms: float
     repetition_time_ms: float

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from training.simulate.anatomy.person import Cohort
 from training.simulate.dicom.identity import Identity
-from training.simulate.dicom.vendors import Model, Scanner, Words
+from training.simulate.dicom.vendors import Model, Words, choose_model
+from training.simulate.scanner import Scanner
 
 
 @dataclass(frozen=True)
@@ -181,5 +182,4 @@ def choose_mr(identity: Identity, vendor: MrVendor, field_strength_t: float | No
         models = tuple(
             m for m in models if abs(m.field_strength_t - field_strength_t) <= nearest + 0.2
         )
-    name = identity.choose("mr model", [model.name for model in models])
-    return next(model for model in models if model.name == name)
+    return choose_model(identity, "mr", models)

@@ -4,16 +4,15 @@ All names are made up after the way in which the vendors and departments name th
 carries the word Simulated. The first entry of each list is the plain one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pydicom import Dataset
 
 from training.simulate.anatomy.person import Cohort
 from training.simulate.dicom.identity import Identity
+from training.simulate.scanner import Scanner
 
-Scanner = Literal["siemens", "ge", "philips", "canon"]
-SCANNERS: tuple[Scanner, ...] = ("siemens", "ge", "philips", "canon")
 Words = tuple[str, ...]
 
 
@@ -254,8 +253,7 @@ def set_equipment(ds: Dataset, identity: Identity, model: Model, modality: str) 
     ds.DeviceSerialNumber = f"{int(draws.integers(10_000, 99_999))}"
 
 
-def choose_ct(identity: Identity, vendor: CtVendor) -> Model:
-    """The CT scanner of a patient, the same for all CT series."""
-    models = vendor.models[identity.cohort]
-    name = identity.choose("ct model", [model.name for model in models])
+def choose_model(identity: Identity, modality: str, models: Sequence[Model]) -> Model:
+    """The scanner of a patient, the same for all series of a modality."""
+    name = identity.choose(f"{modality} model", [model.name for model in models])
     return next(model for model in models if model.name == name)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.geometry import Geometry
-from training.simulate.arrays import Float32Array, FloatArray, stream
+from training.simulate.arrays import SHARE_STEPS, Float32Array, FloatArray, stream
 from training.simulate.mr.protocols import MrProtocol
 from training.simulate.mr.sampler import Sampler
 from training.simulate.mr.signal import (
@@ -289,7 +289,7 @@ def _flowing(
         enhancement,
         voxels,
         {name: share.ravel()[voxels] for name, share in sending.items()},
-        np.maximum(through.ravel()[voxels], np.float32(1 / 255)),
+        np.maximum(through.ravel()[voxels], np.float32(1 / SHARE_STEPS)),
     )
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from inference.geometry import Geometry
 from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import FloatArray, stream
+from training.simulate.scanner import MrKind, Scanner
 
-Scanner = Literal["siemens", "ge", "philips", "canon"]
-SCANNERS: tuple[Scanner, ...] = ("siemens", "ge", "philips", "canon")
 SliceOrder = Literal["ascending", "descending", "interleaved_odd", "interleaved_even", "sqrt"]
 Range = tuple[float, float]
 
@@ -45,31 +44,31 @@ class MrProtocol:
         Grid; ``spacing_mm`` is the distance of slice centres, thickness plus gap.
     acquired : int
         Matrix of the acquisition; smaller than ``rows`` where the scanner fills k-space with zeros.
-    frames, dummies : int
-        Volumes that are stored, and those before them that are not.
     order : str
         In which order the slices of a volume are excited.
-    b_values : tuple of float
-        Diffusion weightings in s/mm², empty unless ``kind`` is ``dwi``.
     snr : float
         Mean brain signal (of the first b value, of the steady state) over the noise of either
         channel.
+    shading : float
+        Strength of the coil's uncorrected sensitivity (0: none).
+    frames, dummies : int
+        Volumes that are stored, and those before them that are not.
+    b_values : tuple of float
+        Diffusion weightings in s/mm², empty unless ``kind`` is ``dwi``.
+    echo_spacing_ms : float
+        Effective echo spacing of the EPI train, by which the field distorts; 0 without EPI.
+    ghost : float
+        Height of the ghost half a field of view away, as share of the signal.
     tilt_deg : (float, float, float)
         How the slices lie against the scanner's axial plane: turns about x, y, z. Following the
         line of the commissures means a turn about x.
     off_centre_mm : (float, float, float)
         By how much the technician misses the middle of the brain.
-    shading : float
-        Strength of the coil's uncorrected sensitivity (0: none).
-    echo_spacing_ms : float
-        Effective echo spacing of the EPI train, by which the field distorts; 0 without EPI.
-    ghost : float
-        Height of the ghost half a field of view away, as share of the signal.
     gain : float
         Stored units per unit of signal (the proton density of water is 1).
     """
 
-    kind: Literal["pwi", "dwi", "gre"]
+    kind: MrKind
     scanner: Scanner
     field_t: float
     te_ms: float
@@ -82,17 +81,17 @@ class MrProtocol:
     spacing_mm: float
     fov_mm: float
     acquired: int
-    frames: int
-    dummies: int
     order: SliceOrder
-    b_values: tuple[float, ...]
     snr: float
-    tilt_deg: tuple[float, float, float]
-    off_centre_mm: tuple[float, float, float]
     shading: float
-    echo_spacing_ms: float
-    ghost: float
-    gain: float
+    frames: int = 1
+    dummies: int = 0
+    b_values: tuple[float, ...] = ()
+    echo_spacing_ms: float = 0.0
+    ghost: float = 0.0
+    tilt_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    off_centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gain: float = 1.0
 
     @property
     def slice_times_s(self) -> FloatArray:
@@ -142,6 +141,28 @@ def slice_sequence(slices: int, order: SliceOrder) -> np.ndarray[Any, np.dtype[n
     return np.concatenate(halves[::-1] if second_first else halves)
 
 
+def grid_overrides(
+    matrix: int | None,
+    slices: int | None,
+    thickness_mm: float | None,
+    *,
+    frames: int | None = None,
+    fov_mm: float | None = None,
+) -> dict[str, Any]:
+    """Overrides for a grid without gaps or filled k-space; None leaves a size to the protocol."""
+    sizes = {
+        "rows": matrix,
+        "columns": matrix,
+        "acquired": matrix,
+        "slices": slices,
+        "thickness_mm": thickness_mm,
+        "spacing_mm": thickness_mm,
+        "frames": frames,
+        "fov_mm": fov_mm,
+    }
+    return {name: value for name, value in sizes.items() if value is not None}
+
+
 def draw_pwi_protocol(
     seed: int, scanner: Scanner = "siemens", cohort: Cohort = "usual", **overrides: Any
 ) -> MrProtocol:
@@ -175,14 +196,10 @@ def draw_pwi_protocol(
             frames=int(rng.integers(max(40, int(65_000 / tr_ms)), 61)),
             dummies=int(rng.choice([0, 0, 1, 2])),
             order=_order(rng, scanner),
-            b_values=(),
             snr=_within(rng, (30, 42) if shifted else (42, 100)),
-            tilt_deg=(0, 0, 0),
-            off_centre_mm=(0, 0, 0),
             shading=_shading(rng, shifted),
             echo_spacing_ms=_within(rng, (0.25, 0.45)),
             ghost=_within(rng, (0.002, 0.015)),
-            gain=1.0,
         ),
         rng,
         overrides,
@@ -214,17 +231,12 @@ def draw_dwi_protocol(
             spacing_mm=spacing,
             fov_mm=float(rng.choice([220, 230, 240])),
             acquired=min(rows, int(rng.choice([128, 160, 192]))),
-            frames=1,
-            dummies=0,
             order=_order(rng, scanner),
             b_values=(0.0, 1000.0),
             snr=_within(rng, (25, 35) if shifted else (35, 80)),
-            tilt_deg=(0, 0, 0),
-            off_centre_mm=(0, 0, 0),
             shading=_shading(rng, shifted),
             echo_spacing_ms=_within(rng, (0.2, 0.4)),
             ghost=_within(rng, (0.002, 0.015)),
-            gain=1.0,
         ),
         rng,
         overrides,
@@ -261,17 +273,9 @@ def draw_gre_protocol(
             spacing_mm=thickness,
             fov_mm=float(rng.choice([220, 230, 240])),
             acquired=256,
-            frames=1,
-            dummies=0,
             order="ascending" if volume else _order(rng, scanner),
-            b_values=(),
             snr=_within(rng, (20, 30) if shifted else (30, 80)),
-            tilt_deg=(0, 0, 0),
-            off_centre_mm=(0, 0, 0),
             shading=_shading(rng, shifted),
-            echo_spacing_ms=0.0,
-            ghost=0.0,
-            gain=1.0,
         ),
         rng,
         overrides,

@@ -33,6 +33,7 @@ from training.simulate.space import HEAD_ORIGIN_MM, Pose, render
 from training.simulate.truth import Quantity, Truth
 
 UInt16Array = npt.NDArray[np.uint16]
+_LESION = ("hypoperfused", "core", "penumbra")
 _LEAST_BLOOD = 0.3
 """Share of blood from which a reader would outline a voxel of a T2*-weighted image as bleeding."""
 
@@ -187,10 +188,9 @@ def scan_pwi(
     dose = float(stream(seed, "weak mr dose").uniform(0.12, 0.35)) if weak_bolus else 1.0
     dynamic = Dynamic(patient, protocol, geometry, bolus, poses, kept, seed, dose)
     plain = render([dynamic.baseline], geometry, first, thickness)[0]
-    brain = brain_on(patient.head, geometry, first, thickness)
-    shift = render([field], geometry, first, thickness)[0] if distortion else None
-    finish = _finish(protocol, geometry, plain, brain, shift, seed)
     arrays = perfusion_truth(patient, geometry, first, thickness)
+    shift = render([field], geometry, first, thickness)[0] if distortion else None
+    finish = _finish(protocol, geometry, plain, arrays["brain"].values, shift, seed)
     arrays |= place_truth(patient, geometry, first, thickness)
     if transformation is not None:
         bleeding = share_on(transformation.mask, geometry, first, thickness, _LEAST_BLOOD)
@@ -248,7 +248,8 @@ def scan_dwi(
     geometry = place(protocol, patient, pose)
     signals = diffusion_signals(patient, protocol, seed)
     plain = [render([signal], geometry, pose, thickness)[0] for signal in signals]
-    brain = brain_on(patient.head, geometry, pose, thickness)
+    arrays = perfusion_truth(patient, geometry, pose, thickness, _LESION)
+    brain = arrays["brain"].values
     shift = None
     if distortion:
         field = air_field_hz(patient.head, protocol.field_t)
@@ -260,11 +261,6 @@ def scan_dwi(
     )
     low, high = (np.maximum(volume, 1e-6) for volume in plain)
     adc = np.log(low / high) * np.float32(1e6 / (protocol.b_values[1] - protocol.b_values[0]))
-    arrays = {
-        name: item
-        for name, item in perfusion_truth(patient, geometry, pose, thickness).items()
-        if item.values.dtype == np.bool_
-    }
     arrays |= place_truth(patient, geometry, pose, thickness)
     arrays["adc"] = Quantity(
         np.where(plain[0] > 0.01, adc, 0).astype(np.float32),
@@ -321,12 +317,12 @@ def scan_gre(
     real, imaginary = (render([part], geometry, pose, thickness)[0] for part in parts)
     plain = np.sqrt(real**2 + imaginary**2)
     brain = brain_on(patient.head, geometry, pose, thickness)
-    finish = _finish(protocol, geometry, plain, brain, None, seed)
+    finish = _finish(protocol, geometry, plain, brain.values, None, seed)
     volume = finish.image(plain, stream(seed, "gre noise"))
     arrays = place_truth(patient, geometry, pose, thickness)
     bleeding = share_on(transformation.mask, geometry, pose, thickness, _LEAST_BLOOD)
     arrays["ht"] = Quantity(bleeding, "1", "hemorrhagic transformation")
-    arrays["brain"] = Quantity(brain, "1", "at least half grey or white matter")
+    arrays["brain"] = brain
     numbers = {
         **_about(patient),
         "volumes_ml": volumes_ml(geometry, protocol.thickness_mm, {"ht": bleeding}),

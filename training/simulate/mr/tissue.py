@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.simulate.anatomy.fields import refine, smooth_noise
+from training.simulate.anatomy.fields import head_noise, refine
 from training.simulate.anatomy.model import Region
 from training.simulate.anatomy.person import Person
 from training.simulate.arrays import Float32Array, stream
@@ -110,7 +110,7 @@ def own_tissues(person: Person, field_t: float) -> dict[str, Tissue]:
 
 def texture(seed: int, *names: object, scale_mm: float = 3.0) -> Float32Array:
     """Smooth unevenness of tissue, mean 0, standard deviation 1, on the head grid."""
-    return refine(smooth_noise(stream(seed, *names), 2, scale_mm), 2)
+    return refine(head_noise(stream(seed, *names), 2, scale_mm), 2)
 
 
 def diffusion_signals(

@@ -1,64 +1,38 @@
 """What is true of an MR scan, on the scan's own grid."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array
 from training.simulate.pathology.head import Head
 from training.simulate.pathology.patient import Patient
-from training.simulate.pathology.transformation import leakage_percent
+from training.simulate.scan.flow_truth import FLOW_TRUTH, brain_truth, flow_truth, flow_volumes
 from training.simulate.scan.sampling import labels
 from training.simulate.space import Pose, render
 from training.simulate.truth import Quantity
 
-_LEAST_TISSUE = 0.5
 
-
-def brain_on(head: Head, geometry: Geometry, pose: Pose, thickness_mm: float) -> BoolArray:
-    """Voxels of which at least half is grey or white matter."""
+def brain_on(head: Head, geometry: Geometry, pose: Pose, thickness_mm: float) -> Quantity:
+    """Voxels of a scan that are brain."""
     tissue = head.anatomy.grey + head.anatomy.white
-    return np.asarray(render([tissue], geometry, pose, thickness_mm)[0] >= _LEAST_TISSUE)
+    return brain_truth(render([tissue], geometry, pose, thickness_mm)[0])
 
 
 def perfusion_truth(
-    patient: Patient, geometry: Geometry, pose: Pose, thickness_mm: float
+    patient: Patient,
+    geometry: Geometry,
+    pose: Pose,
+    thickness_mm: float,
+    names: Collection[str] = FLOW_TRUTH,
 ) -> dict[str, Quantity]:
-    """Maps and masks of a patient's perfusion: means over the tissue in each voxel.
-
-    Blood volume and flow are averaged, the transit time follows from them, and the stored CBV is
-    CBF · MTT / 60 in float32, exactly. A voxel of brain is hypoperfused when at least half of its
-    tissue is, and core when, of that, at least half is; the rest is penumbra.
-    """
-    maps, anatomy = patient.perfusion, patient.head.anatomy
-    tissue = (anatomy.grey + anatomy.white) * (maps.cbf > 0)
-    parts = [maps.cbf, maps.cbv, maps.tmax_s, maps.delay_s, maps.residue_peak]
-    parts += [leakage_percent(maps)]
-    parts += [maps.hypoperfused.astype(np.float32), maps.core.astype(np.float32)]
-    weight, *rendered = render(
-        [tissue, *(part * tissue for part in parts)], geometry, pose, thickness_mm
-    )
-    brain = weight >= _LEAST_TISSUE
-    share = np.where(brain, weight, 1)
-    cbf, cbv, tmax, delay, peak, leakage, low, dead = (
-        np.where(brain, part / share, 0).astype(np.float32) for part in rendered
-    )
-    minute = np.float32(60)
-    mtt = np.divide(cbv * minute, cbf, out=np.zeros_like(cbv), where=cbf > 0)
-    hypoperfused = brain & (low >= 0.5)
-    core = hypoperfused & (dead >= 0.5)
-    return {
-        "cbf": Quantity(cbf, "mL/100 g/min", "cerebral blood flow of the tissue"),
-        "cbv": Quantity(cbf * mtt / minute, "mL/100 g", "cerebral blood volume of the tissue"),
-        "mtt": Quantity(mtt, "s", "mean transit time, 60 CBV / CBF"),
-        "tmax": Quantity(tmax, "s", "time of the residue's peak, with delay and dispersion"),
-        "delay": Quantity(delay, "s", "delay of the tissue's own artery"),
-        "residue_peak": Quantity(peak, "mL/100 g/min", "height of the dispersed residue's peak"),
-        "leakage": Quantity(leakage, "%", "leakage of the blood-brain barrier"),
-        "brain": Quantity(brain, "1", "at least half grey or white matter"),
-        "hypoperfused": Quantity(hypoperfused, "1", "Tmax above 6 s"),
-        "core": Quantity(core, "1", "hypoperfused with less than 30 % of normal flow"),
-        "penumbra": Quantity(hypoperfused & ~core, "1", "hypoperfused and not core"),
-    }
+    """The brain and the maps and masks of its perfusion, as :func:`flow_truth` defines them."""
+    volumes = flow_volumes(patient, names)
+    sampled = render([make() for make in volumes.values()], geometry, pose, thickness_mm)
+    brain = brain_on(patient.head, geometry, pose, thickness_mm)
+    found = flow_truth(dict(zip(volumes, sampled, strict=True)), brain.values)
+    return {"brain": brain} | {name: found[name] for name in names}
 
 
 def place_truth(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.simulate.anatomy.model import Vessel
+from training.simulate.anatomy.model import Anatomy, Vessel
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray, stream
 from training.simulate.pathology.head import Head
 from training.simulate.pathology.stroke import Stroke
@@ -29,7 +29,10 @@ _VENOUS_ARRIVAL_S = {
     Vessel.DEEP_VEIN: -0.8,
     Vessel.CORTICAL_VEIN: -0.9,
 }
-_PARENT = {
+# The artery at which the clot in a segment lies: the one that it springs from, but the terminus for
+# the internal carotid.
+_CLOT_AT = {
+    Vessel.ICA: Vessel.M1,
     Vessel.M1: Vessel.ICA,
     Vessel.M2_SUPERIOR: Vessel.M1,
     Vessel.M2_INFERIOR: Vessel.M1,
@@ -41,7 +44,7 @@ _PARENT = {
 _DOWNSTREAM: dict[Vessel, tuple[Vessel, ...]] = {
     Vessel.ICA: (Vessel.M1, Vessel.M2_SUPERIOR, Vessel.M2_INFERIOR),
     Vessel.M1: (Vessel.M2_SUPERIOR, Vessel.M2_INFERIOR),
-    Vessel.BASILAR: (Vessel.PCA,),
+    Vessel.BASILAR: (Vessel.PCA, Vessel.CEREBELLAR),
 }
 _CAROTID = (Vessel.ICA, Vessel.M1, Vessel.M2_SUPERIOR, Vessel.M2_INFERIOR, Vessel.ACA)
 
@@ -70,11 +73,43 @@ class VesselFlow:
     fill: Float32Array
 
 
+def clot(anatomy: Anatomy, stroke: Stroke) -> BoolArray:
+    """Where the clot lies: the same on a head CT, where it is dense, and in a perfusion scan.
+
+    The part of the occluded segment within ``clot_mm`` of the artery that it springs from; of the
+    internal carotid, the part within that of its end. A clot in the basilar artery blocks all of
+    it, whichever side starves.
+
+    Returns
+    -------
+    bool array of ``HEAD_SHAPE``; empty where the stroke has no visible clot.
+    """
+    from scipy import spatial
+
+    if stroke.occluded is None:
+        return np.zeros(HEAD_SHAPE, dtype=bool)
+    segment = _segment(anatomy, stroke)
+    inside = np.flatnonzero(segment)
+    at = np.flatnonzero(anatomy.vessel == _CLOT_AT[stroke.occluded])
+    if not inside.size or not at.size:
+        return segment
+    distance, _ = spatial.cKDTree(_points(at)).query(_points(inside))
+    segment.ravel()[inside[distance > stroke.clot_mm]] = False
+    return segment
+
+
+def _segment(anatomy: Anatomy, stroke: Stroke) -> BoolArray:
+    """The occluded segment; of the paired ones, that of the stroke's side."""
+    found = (anatomy.vessel == stroke.occluded) & (anatomy.artery > 0)
+    if stroke.occluded is not Vessel.BASILAR:
+        found &= stroke.on_side(anatomy.left)
+    return np.asarray(found)
+
+
 def arterial_flow(head: Head, stroke: Stroke | None, seed: int) -> VesselFlow:
     """Filling of the arteries: later in branches, late, blunt and weak behind a clot.
 
-    The clot is 8-22 mm of the occluded segment from its origin; an occluded internal carotid does
-    not fill at all.
+    An occluded internal carotid does not fill at all, below the :func:`clot` either.
     """
     rng = stream(seed, "arteries")
     body = head.anatomy
@@ -86,19 +121,17 @@ def arterial_flow(head: Head, stroke: Stroke | None, seed: int) -> VesselFlow:
     dispersion = np.full(len(voxels), 0.0, dtype=np.float32)
     dispersion[delay > 0.3] = np.float32(rng.uniform(0.1, 0.4))
     fill = np.ones(len(voxels), dtype=np.float32)
-    if stroke is not None:
-        here = stroke.on_side(left)
-        length_mm = float(rng.uniform(8, 22))
+    if stroke is not None and stroke.occluded is not None:
         late, blunt = rng.uniform(1.5, 4.5), rng.uniform(0.8, 2.2)
         weak = np.clip(rng.uniform(0.25, 0.6) + 0.35 * stroke.collaterals, 0, 0.9)
-        for segment in stroke.occluded:
-            clot = here & _clot(vessel, here, voxels, segment, length_mm)
-            behind = here & (vessel == segment) & ~clot
-            behind |= here & np.isin(vessel, _DOWNSTREAM.get(segment, ()))
-            delay[behind] += np.float32(late)
-            dispersion[behind] += np.float32(blunt)
-            fill[behind] = np.float32(weak)
-            fill[clot] = 0
+        segment = _segment(body, stroke).ravel()[voxels]
+        behind = stroke.on_side(left) & np.isin(vessel, _DOWNSTREAM.get(stroke.occluded, ()))
+        behind |= segment
+        delay[behind] += np.float32(late)
+        dispersion[behind] += np.float32(blunt)
+        fill[behind] = np.float32(weak)
+        blocked = segment if stroke.occluded is Vessel.ICA else clot(body, stroke).ravel()[voxels]
+        fill[blocked] = 0
     return VesselFlow(voxels, share, delay, dispersion, fill)
 
 
@@ -130,27 +163,6 @@ def _by_vessel(vessel: npt.NDArray[np.uint8], values: dict[Vessel, float]) -> Fl
     for label, value in values.items():
         table[label] = value
     return np.asarray(table[vessel], dtype=np.float32)
-
-
-def _clot(
-    vessel: npt.NDArray[np.uint8],
-    here: BoolArray,
-    voxels: npt.NDArray[np.int64],
-    segment: Vessel,
-    length_mm: float,
-) -> BoolArray:
-    """Voxels of a segment within ``length_mm`` of the artery it springs from; all without one."""
-    from scipy import spatial
-
-    inside = here & (vessel == segment)
-    parent = vessel == _PARENT.get(segment, Vessel.NONE)
-    if not inside.any() or not parent.any():
-        return np.asarray(inside)
-    tree = spatial.cKDTree(_points(voxels[parent]))
-    distance, _ = tree.query(_points(voxels[inside]))
-    clot = np.zeros(inside.shape, dtype=np.bool_)
-    clot[inside] = distance <= length_mm
-    return clot
 
 
 def _points(voxels: npt.NDArray[np.int64]) -> FloatArray:

@@ -7,14 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from training.simulate.anatomy.person import Cohort
+from training.simulate.anatomy.person import Cohort, Side
 from training.simulate.arrays import stream
 from training.simulate.pathology.head import BloodKind
 
-Side = Literal["L", "R"]
-
 SMALLEST_ML, LARGEST_ML = 0.2, 150.0
-_TINY_FRACTION = 0.08
+_TINY_FRACTION = 0.045
 _TINY_ML = (SMALLEST_ML, 2.0)
 _WITH_VENTRICLES = 0.5
 

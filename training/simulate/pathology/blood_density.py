@@ -1,13 +1,13 @@
 """HU of extravasated blood, and the oedema around it."""
 
 import numpy as np
-from scipy import ndimage
 
 from training.simulate.arrays import Float32Array
 from training.simulate.pathology.bleeds import Bleed
 from training.simulate.pathology.growing import distance_mm, rough_field
 from training.simulate.pathology.head import BloodKind
 from training.simulate.pathology.surroundings import Surroundings
+from training.simulate.space import Box, bounding_box
 
 ISODENSE_HEMATOCRIT = 0.23
 _ACUTE_HU, _ACUTE_SD = 69.0, 5.5
@@ -69,10 +69,9 @@ def blood_hu(
     weighted = np.zeros(shape, dtype=np.float32)
     total = np.zeros(shape, dtype=np.float32)
     for kind, share in shares.items():
-        local = ndimage.find_objects((share > 0).astype(np.int8))
-        if not local:
+        bounds = bounding_box(share > 0)
+        if not share[bounds].size:
             continue
-        bounds = local[0]
         values = _texture(around, bleed, kind, share[bounds], bounds, hematocrit, rng)
         weighted[bounds] += share[bounds] * values
         total[bounds] += share[bounds]
@@ -84,7 +83,7 @@ def _texture(
     bleed: Bleed,
     kind: BloodKind,
     share: Float32Array,
-    bounds: tuple[slice, slice, slice],
+    bounds: Box,
     hematocrit: float,
     rng: np.random.Generator,
 ) -> Float32Array:
@@ -162,14 +161,9 @@ def oedema_hu(
     dark = float(np.clip(5 + 4 * np.log1p(days) * np.exp(rng.normal(0, 0.25)), 5, 15))
     small = np.clip(float(parenchymal.sum(dtype=np.float64)) / 3000, 0.35, 1)
     water = np.zeros_like(parenchymal)
-    found = ndimage.find_objects((parenchymal > 0).astype(np.int8))
-    if not found:
+    bounds = bounding_box(parenchymal > 0, margin=int(np.ceil(2 * wide)) + 2)
+    if not water[bounds].size:
         return water
-    margin = int(np.ceil(2 * wide)) + 2
-    bounds = tuple(
-        slice(max(part.start - margin, 0), min(part.stop + margin, size))
-        for part, size in zip(found[0], water.shape, strict=True)
-    )
     outside = distance_mm(parenchymal[bounds] > 0.5)
     uneven = 1 + 0.35 * rough_field(rng, outside.shape, 10.0)
     width = np.float32(wide * small) * np.clip(uneven, 0.3, 1.4)

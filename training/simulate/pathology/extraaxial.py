@@ -3,10 +3,11 @@
 import numpy as np
 from scipy import ndimage
 
+from training.simulate.anatomy.fields import coarsen, refine
 from training.simulate.anatomy.model import Region, Vessel
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
 from training.simulate.pathology.bleeds import Part, Place
-from training.simulate.pathology.growing import enlarge, grow, rough_field, shrink
+from training.simulate.pathology.growing import grow, rough_field
 from training.simulate.pathology.surroundings import Surroundings
 
 _TRAVEL_MM = 2
@@ -82,14 +83,14 @@ def _travel_mm(around: Surroundings, room: Float32Array, start_mm: FloatArray) -
     """Length of the way through CSF from a point, with tissue passed eight times as slowly."""
     import SimpleITK as sitk  # noqa: N813
 
-    coarse = shrink(room, _TRAVEL_MM)
+    coarse = coarsen(room, _TRAVEL_MM)
     speed = sitk.GetImageFromArray(np.clip(coarse * 1.6, 0.12, 1).astype(np.float32))
     origin = [float(axis.ravel()[0]) for axis in reversed(around.axes_mm)]
     seed = [int((at - low) // _TRAVEL_MM) for at, low in zip(start_mm, origin, strict=True)]
     marched = sitk.FastMarching(speed, trialPoints=[seed], normalizationFactor=1.0)  # type: ignore[no-untyped-call]
     times = sitk.GetArrayFromImage(marched).astype(np.float32)
     times = np.minimum(times, np.float32(1000)) * np.float32(_TRAVEL_MM)
-    return enlarge(times, _TRAVEL_MM, room.shape)
+    return refine(times, _TRAVEL_MM, room.shape)
 
 
 def subdural(

@@ -3,29 +3,10 @@
 import numpy as np
 
 from training.simulate.anatomy.fields import signed_distance
-from training.simulate.arrays import BoolArray, Float32Array, FloatArray
-from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, HEAD_VOXEL_ML
+from training.simulate.arrays import BoolArray, Float32Array, FloatArray, in_steps
+from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, HEAD_VOXEL_ML, Box
 
-Box = tuple[slice, slice, slice]
-_LEVELS = 255
 _BINS = 8192
-
-
-def box_of(mask: BoolArray, margin: int = 0) -> Box:
-    """Smallest box around a mask, with a margin in voxels.
-
-    Raises
-    ------
-    ValueError
-        The mask is empty.
-    """
-    if not mask.any():
-        raise ValueError("an empty mask has no box")
-    bounds = []
-    for axis, size in enumerate(mask.shape):
-        hits = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        bounds.append(slice(max(int(hits[0]) - margin, 0), min(int(hits[-1]) + 1 + margin, size)))
-    return bounds[0], bounds[1], bounds[2]
 
 
 def box_around(centre_mm: FloatArray, radius_mm: float) -> Box:
@@ -84,32 +65,6 @@ def rough_field(
 def distance_mm(mask: BoolArray) -> Float32Array:
     """Distance from the surface of a mask in voxels, negative inside it."""
     return -signed_distance(mask)
-
-
-def shrink(volume: Float32Array, factor: int) -> Float32Array:
-    """Mean over cubes of ``factor`` voxels; sides are filled up with zeros."""
-    import torch
-    from torch.nn import functional
-
-    padding = [part for size in reversed(volume.shape) for part in (0, -size % factor)]
-    padded = functional.pad(torch.from_numpy(np.ascontiguousarray(volume))[None, None], padding)
-    return np.asarray(functional.avg_pool3d(padded, factor)[0, 0].numpy())
-
-
-def enlarge(coarse: Float32Array, factor: int, shape: tuple[int, ...]) -> Float32Array:
-    """Inverse of :func:`shrink`, trilinear between the centres of the cubes."""
-    import torch
-    from torch.nn import functional
-
-    fine = functional.interpolate(
-        torch.from_numpy(coarse)[None, None], scale_factor=factor, mode="trilinear"
-    )[0, 0].numpy()
-    return np.ascontiguousarray(fine[tuple(slice(0, size) for size in shape)])
-
-
-def in_steps(share: Float32Array) -> Float32Array:
-    """Shares in steps of 1/255."""
-    return np.asarray(np.round(share * _LEVELS) / np.float32(_LEVELS), dtype=np.float32)
 
 
 def volume_ml(share: Float32Array) -> float:

@@ -9,6 +9,9 @@ from training.simulate.anatomy.model import Anatomy
 from training.simulate.arrays import Float32Array
 from training.simulate.space import HEAD_SHAPE
 
+_DENSE_HU = 100.0
+"""What is denser than any tissue or blood: its HU depend on the tube voltage."""
+
 
 class BloodKind(StrEnum):
     """Kinds of intracranial hemorrhage."""
@@ -70,14 +73,17 @@ class Head:
         Parameters
         ----------
         iodine_free_bias_hu : float
-            Added to brain, CSF and blood (a CT perfusion reads about 14 HU less than an NCCT).
+            Added to brain, CSF and blood (a CT perfusion reads about 14 HU less than an NCCT),
+            clots among them.
         bone_gain : float
-            Factor of positive static HU above 100 (bone and calcification at lower tube voltage).
+            Factor of what HU exceed 100 by, at another tube voltage: bone, calcium, metal, and
+            contrast left in tissue.
         """
         person, body = self.anatomy.person, self.anatomy
         static = body.static_hu
         if bone_gain != 1:
-            static = np.where(static > 100, 100 + (static - 100) * np.float32(bone_gain), static)
+            scaled = _DENSE_HU + (static - _DENSE_HU) * np.float32(bone_gain)
+            static = np.where(static > _DENSE_HU, scaled, static)
         inside = body.grey * np.float32(person.grey_hu + iodine_free_bias_hu)
         inside += body.white * np.float32(person.white_hu + iodine_free_bias_hu)
         if self.water_hu is not None:
@@ -89,5 +95,8 @@ class Head:
             share = self.blood_share()
             inside += share * (self.blood_hu + np.float32(iodine_free_bias_hu) - inside)
         for inclusion in self.inclusions.values():
-            inside += inclusion.share * (np.float32(inclusion.hu) - inside)
+            hu = inclusion.hu + iodine_free_bias_hu
+            if inclusion.hu > _DENSE_HU:
+                hu = _DENSE_HU + (inclusion.hu - _DENSE_HU) * bone_gain
+            inside += inclusion.share * (np.float32(hu) - inside)
         return np.asarray(inside, dtype=np.float32)

@@ -4,10 +4,12 @@ import numpy as np
 from scipy import ndimage
 
 from training.simulate.anatomy.model import Region
+from training.simulate.anatomy.person import Side
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
-from training.simulate.pathology.bleeds import Part, Place, Side
-from training.simulate.pathology.growing import Box, box_around, box_axes_mm, grow, rough_field
+from training.simulate.pathology.bleeds import Part, Place
+from training.simulate.pathology.growing import box_around, box_axes_mm, grow, rough_field
 from training.simulate.pathology.surroundings import Surroundings, is_one_of
+from training.simulate.space import Box
 
 _LOBES = (Region.FRONTAL, Region.PARIETAL, Region.TEMPORAL, Region.OCCIPITAL)
 _REGIONS: dict[Place, tuple[Region, ...]] = {

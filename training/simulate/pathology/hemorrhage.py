@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from training.simulate.anatomy.model import Region
-from training.simulate.arrays import BoolArray, Float32Array, FloatArray, stream
+from training.simulate.anatomy.person import Sides
+from training.simulate.arrays import Float32Array, FloatArray, stream
 from training.simulate.pathology.bleeds import Bleed, Part, Place, draw_bleed
 from training.simulate.pathology.blood_density import blood_hu, oedema_hu
 from training.simulate.pathology.extraaxial import epidural, subarachnoid, subdural
@@ -32,7 +33,6 @@ _PUSHING = {
 _VENTRICLES_FILLED = 0.65
 _VENTRICLES_WIDENED = 1.2
 _CISTERNS_FILLED = 0.4
-_LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,6 @@ class Hemorrhage:
         All that there are, that of the first bleed first.
     volumes_ml : dict of BloodKind to float
         Sum of the shares of blood in ``Head.blood``, in mL.
-    drawn_ml : dict of BloodKind to float
-        The volumes that were to be reached, as far as the spaces for CSF could hold them.
     place : Place
         Where the first bleed lies.
     region : Region
@@ -61,10 +59,9 @@ class Hemorrhage:
 
     kinds: tuple[BloodKind, ...]
     volumes_ml: dict[BloodKind, float]
-    drawn_ml: dict[BloodKind, float]
     place: Place
     region: Region
-    side: Literal["L", "R", "both"]
+    side: Sides
     age_h: float
     midline_shift_mm: float
 
@@ -101,7 +98,7 @@ def add_hemorrhage(
     bleed = draw_bleed(seed, kind, person.cohort)
     before = Surroundings(head.anatomy)
     bleed, widening = _fit(before, bleed)
-    shares, drawn = _firm_blood(before, bleed, seed)
+    shares = _firm_blood(before, bleed, seed)
     taken = _total(shares, before)
     anatomy, water, shift = head.anatomy, head.water_hu, 0.0
     if taken.any() or widening:
@@ -111,10 +108,10 @@ def add_hemorrhage(
         water = None if water is None else carry(water, moved)
         shift = midline_shift_mm(before, moved)
     after = Surroundings(anatomy)
-    fluid, fluid_drawn = _fluid_blood(after, bleed, seed, shares)
+    fluid = _fluid_blood(after, bleed, seed, shares)
     if fluid:
         anatomy = give_place(anatomy, after.box, _total(fluid, after))
-    shares, drawn = {**shares, **fluid}, {**drawn, **fluid_drawn}
+    shares = {**shares, **fluid}
     rng = stream(seed, "blood density")
     values = blood_hu(after, bleed, shares, person.hematocrit, rng)
     if BloodKind.INTRAPARENCHYMAL in shares:
@@ -127,7 +124,7 @@ def add_hemorrhage(
         blood_hu=_whole(values, after),
         water_hu=water,
     )
-    return bled, _describe(after, bleed, shares, drawn, shift)
+    return bled, _describe(after, bleed, shares, shift)
 
 
 def _fit(around: Surroundings, bleed: Bleed) -> tuple[Bleed, float]:
@@ -152,27 +149,22 @@ def _at_most(volume: float, limit: float) -> float:
     return volume if volume <= half else half + half * float(np.tanh((volume - half) / half))
 
 
-def _firm_blood(
-    around: Surroundings, bleed: Bleed, seed: int
-) -> tuple[dict[BloodKind, Float32Array], dict[BloodKind, float]]:
+def _firm_blood(around: Surroundings, bleed: Bleed, seed: int) -> dict[BloodKind, Float32Array]:
     """Blood that pushes the brain away."""
     shares: dict[BloodKind, Float32Array] = {}
-    drawn: dict[BloodKind, float] = {}
     for number, part in enumerate(bleed.parts):
         if part.kind in _PUSHING:
             rng = stream(seed, "blood", number)
             share = _PUSHING[part.kind](around, part, _total(shares, around), rng)
             shares[part.kind] = shares[part.kind] + share if part.kind in shares else share
-            drawn[part.kind] = drawn.get(part.kind, 0.0) + part.volume_ml
-    return shares, drawn
+    return shares
 
 
 def _fluid_blood(
     around: Surroundings, bleed: Bleed, seed: int, firm: dict[BloodKind, Float32Array]
-) -> tuple[dict[BloodKind, Float32Array], dict[BloodKind, float]]:
+) -> dict[BloodKind, Float32Array]:
     """Blood that mixes with CSF, on the brain as the mass effect has left it."""
     shares: dict[BloodKind, Float32Array] = {}
-    drawn: dict[BloodKind, float] = {}
     for number, part in enumerate(bleed.parts):
         rng = stream(seed, "blood", number)
         taken = _total({**firm, **shares}, around)
@@ -183,10 +175,7 @@ def _fluid_blood(
             shares[part.kind] = intraventricular(around, part, taken, rng, source)
         elif part.kind == BloodKind.SUBARACHNOID:
             shares[part.kind] = subarachnoid(around, part, taken, rng)
-        else:
-            continue
-        drawn[part.kind] = part.volume_ml
-    return shares, drawn
+    return shares
 
 
 def _middle_mm(around: Surroundings, share: Float32Array | None) -> FloatArray | None:
@@ -224,7 +213,6 @@ def _describe(
     around: Surroundings,
     bleed: Bleed,
     shares: dict[BloodKind, Float32Array],
-    drawn: dict[BloodKind, float],
     shift: float,
 ) -> Hemorrhage:
     first = bleed.parts[0]
@@ -238,43 +226,9 @@ def _describe(
     return Hemorrhage(
         kinds=bleed.kinds,
         volumes_ml={kind: volume_ml(shares[kind]) for kind in bleed.kinds},
-        drawn_ml={kind: drawn[kind] for kind in bleed.kinds},
         place=first.place,
         region=region,
         side="L" if left > 0.75 else "R" if left < 0.25 else "both",
         age_h=bleed.age_h,
         midline_shift_mm=shift,
     )
-
-
-def kind_masks(shares: Mapping[BloodKind, Float32Array]) -> dict[BloodKind, BoolArray]:
-    """Masks per kind from shares of blood on any grid of equal voxels; no voxel has two kinds.
-
-    A voxel belongs to the kind with the largest share in it (the first given of equal ones), and
-    to its mask where the share of all blood in it reaches a threshold: one half, or, for kinds too
-    thin or small for the grid to reach that, as much less as it takes that the mask is no smaller
-    than the blood, but never less than one tenth.
-
-    Parameters
-    ----------
-    shares : mapping of BloodKind to array
-        Share of blood of each kind, all of one shape.
-
-    Returns
-    -------
-    dict of BloodKind to bool array
-        Their union is the mask of all blood.
-    """
-    kinds = list(shares)
-    stacked = np.stack([shares[kind] for kind in kinds])
-    owner, total = np.argmax(stacked, axis=0), stacked.sum(axis=0)
-    masks = {}
-    for number, kind in enumerate(kinds):
-        own = owner == number
-        values = np.sort(total[own & (total >= _LEAST_SHARE)])[::-1]
-        wanted = round(float(stacked[number].sum(dtype=np.float64)))
-        threshold = 0.5
-        if wanted and np.count_nonzero(values >= threshold) < wanted:
-            threshold = float(values[min(wanted, len(values)) - 1]) if values.size else threshold
-        masks[kind] = own & (total >= threshold)
-    return masks

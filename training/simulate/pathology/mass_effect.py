@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from training.simulate.anatomy.fields import coarsen, refine
 from training.simulate.anatomy.model import Anatomy, Region
-from training.simulate.arrays import BoolArray, Float32Array, FloatArray
-from training.simulate.pathology.growing import Box, enlarge, shrink
+from training.simulate.arrays import SHARE_STEPS, BoolArray, Float32Array, FloatArray
 from training.simulate.pathology.surroundings import Surroundings
+from training.simulate.space import Box
 
 _CELL_MM = 4
 _STEPS = 2
-_DURA = 0.12
-_THROUGH_DURA = 0.03
+_DURA = 0.05
+_THROUGH_DURA = 0.001
 _REACH_MM = 45.0
 _MOST_BEYOND = 0.85
 _BEYOND_TENTORIUM = 0.15
 _CANAL = 0.15
-_SAME_SIDE = 0.25
-_MOST_CSF = 0.85
+_MOST_CSF = 0.97
 _MANY_STEPS_MM3 = 60_000
 _MOVED_MM = 0.05
 
@@ -68,16 +68,16 @@ def make_room(
         Whether blood in the ventricles keeps them from being compressed.
     """
     shape = around.cavity.shape
-    cells = shrink(around.cavity.astype(np.float32), _CELL_MM)
+    cells = coarsen(around.cavity.astype(np.float32), _CELL_MM)
     share = cells > 0.5
     labels, count = ndimage.label(share)
     if count > 1:
         share = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    rigid = shrink(around.firm * around.cavity, _CELL_MM) > _DURA
-    sources = (shrink(blood, _CELL_MM) * share).astype(np.float32)
-    outer = shrink(around.csf * (around.cavity & ~around.ventricles), _CELL_MM) * share
+    rigid = coarsen(around.firm * around.cavity, _CELL_MM) > _DURA
+    sources = (coarsen(blood, _CELL_MM) * share).astype(np.float32)
+    outer = coarsen(around.csf * (around.cavity & ~around.ventricles), _CELL_MM) * share
     outer *= _reached(around, sources, share)
-    inner = shrink(around.csf * around.ventricles, _CELL_MM) * share
+    inner = coarsen(around.csf * around.ventricles, _CELL_MM) * share
     far = 1 - np.exp(-_distance_to(sources if sources.any() else inner) / _REACH_MM)
     across = np.asarray(far**2 * _opposite(around, sources), dtype=np.float32)
     beyond = _beyond(float(blood.sum(dtype=np.float64)) / 1000)
@@ -99,9 +99,9 @@ def make_room(
         flow = _flow(growth - loss, share, rigid)
         back = flow + np.stack([_pulled(part, flow) for part in back])
         squeezed = _pulled(squeezed, flow) * (1 + loss - wider)
-    fine = np.stack([enlarge(part, _CELL_MM, shape) for part in back])
+    fine = np.stack([refine(part, _CELL_MM, shape) for part in back])
     fine *= np.clip(around.depth_mm / 2, 0, 1)
-    return Displacement(around.box, fine, enlarge(squeezed, _CELL_MM, shape))
+    return Displacement(around.box, fine, refine(squeezed, _CELL_MM, shape))
 
 
 def _left_over(fluid: Float32Array, squeezed: Float32Array) -> Float32Array:
@@ -111,7 +111,7 @@ def _left_over(fluid: Float32Array, squeezed: Float32Array) -> Float32Array:
 
 def _reached(around: Surroundings, sources: Float32Array, open_cells: BoolArray) -> Float32Array:
     """How far CSF spaces give way, by place: little beyond the tentorium, not in the canal."""
-    below = shrink(around.infratentorial.astype(np.float32), _CELL_MM)
+    below = coarsen(around.infratentorial.astype(np.float32), _CELL_MM)
     within = float(np.sum(sources * below)) > 0.5 * float(np.sum(sources))
     reached = np.where((below > 0.5) == within, np.float32(1), np.float32(_BEYOND_TENTORIUM))
     areas = open_cells.sum(axis=(1, 2))
@@ -121,11 +121,11 @@ def _reached(around: Surroundings, sources: Float32Array, open_cells: BoolArray)
 
 def _opposite(around: Surroundings, sources: Float32Array) -> Float32Array:
     """Weight of the other hemisphere for bleeds of one side: the brain gives way across."""
-    left = shrink(around.on_side("L").astype(np.float32), _CELL_MM)
+    left = coarsen(around.on_side("L").astype(np.float32), _CELL_MM)
     balance = float(np.sum(sources * left)) / max(float(np.sum(sources)), 1e-6)
     other = left if balance < 0.5 else 1 - left
     one_sided = abs(2 * balance - 1)
-    return np.asarray(1 - one_sided * (1 - _SAME_SIDE) * (1 - other), dtype=np.float32)
+    return np.asarray(1 - one_sided * (1 - other), dtype=np.float32)
 
 
 def _beyond(blood_ml: float) -> float:
@@ -235,7 +235,7 @@ def displace(anatomy: Anatomy, displacement: Displacement) -> Anatomy:
     )
     names = ("grey", "white", "csf", "artery", "vein")
     moving = [getattr(anatomy, name)[box] for name in names]
-    sums = np.round(255 * sum(values[index] for values in moving))
+    sums = np.round(SHARE_STEPS * sum(values[index] for values in moving))
     sampled = _sample(np.stack(moving), source)
     changed = {}
     loose = ~fixed[index] & ~fixed[nearest] & anatomy.cavity[box][nearest]
@@ -245,7 +245,7 @@ def displace(anatomy: Anatomy, displacement: Displacement) -> Anatomy:
         values[box][index] = np.where(loose, values[box][nearest], old)
         changed[name] = values
     calcium = anatomy.calcification[box][index] - changed["calcification"][box][index]
-    sums += np.round(255 * calcium)
+    sums += np.round(SHARE_STEPS * calcium)
     sampled[2] += np.where(sampled.sum(axis=0) < 0.3, 1, 0)
     _squeeze(sampled, displacement.squeezed[index])
     for name, values in zip(names, _parts_of(sampled, sums), strict=True):
@@ -291,7 +291,7 @@ def _parts_of(weights: Float32Array, sums: Float32Array) -> Float32Array:
     scale = sums / np.maximum(ends[-1], np.float32(1e-6))
     steps = np.round(ends * scale)
     steps[-1] = sums
-    return np.asarray(np.diff(steps, axis=0, prepend=np.float32(0)) / np.float32(255))
+    return np.asarray(np.diff(steps, axis=0, prepend=np.float32(0)) / np.float32(SHARE_STEPS))
 
 
 def give_place(anatomy: Anatomy, box: Box, blood: Float32Array) -> Anatomy:
@@ -303,7 +303,7 @@ def give_place(anatomy: Anatomy, box: Box, blood: Float32Array) -> Anatomy:
     index = np.nonzero((blood > 0) & (blood < 1))
     names = ("grey", "white", "csf", "artery", "vein")
     parts = np.stack([getattr(anatomy, name)[box][index] for name in names])
-    sums = np.round(255 * parts.sum(axis=0))
+    sums = np.round(SHARE_STEPS * parts.sum(axis=0))
     parts[2] = np.maximum(parts[2] - blood[index], 0)
     empty = parts.sum(axis=0) <= 0
     parts[2] += empty

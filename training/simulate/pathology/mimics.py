@@ -10,15 +10,9 @@ import numpy as np
 from scipy import ndimage
 
 from training.simulate.anatomy.model import Region, Vessel
-from training.simulate.arrays import BoolArray, Float32Array, stream
-from training.simulate.pathology.growing import (
-    Box,
-    box_around,
-    box_axes_mm,
-    box_of,
-    in_steps,
-    rough_field,
-)
+from training.simulate.arrays import BoolArray, Float32Array, in_steps, stream
+from training.simulate.pathology.arteries import clot
+from training.simulate.pathology.growing import box_around, rough_field
 from training.simulate.pathology.head import Head, Inclusion
 from training.simulate.pathology.implants import (
     PROXIMAL,
@@ -34,8 +28,10 @@ from training.simulate.pathology.implants import (
 )
 from training.simulate.pathology.stroke import Stroke
 from training.simulate.pathology.surroundings import Surroundings
+from training.simulate.space import Box, bounding_box
 
 METAL_HU = 3000.0
+_SIPHON_MM = 18.0
 _LARGE_ARTERIES = (Vessel.ICA, Vessel.M1, Vessel.BASILAR, Vessel.VERTEBRAL)
 
 
@@ -132,7 +128,7 @@ def _speckled(bearer: Bearer, mask: BoolArray, coverage: float, scale_mm: float)
     """Irregular part of a mask: deposits where a rough field is high, denser in their middle."""
     if not mask.any():
         return None
-    local = box_of(mask, 1)
+    local = bounding_box(mask, 1)
     field = rough_field(bearer.rng, mask[local].shape, scale_mm, octaves=2)
     level = float(np.quantile(field[mask[local]], 1 - coverage))
     share = empty_share()
@@ -221,25 +217,33 @@ def _wall(bearer: Bearer) -> Shares:
     return share
 
 
-def _thrombus(bearer: Bearer) -> Shares:
-    """The clot in the segment that the stroke occludes."""
-    stroke, around, rng = bearer.stroke, bearer.around, bearer.rng
-    anatomy = bearer.head.anatomy
-    where = PROXIMAL if stroke is None else stroke.occluded
-    mask = np.isin(anatomy.vessel, where) & (anatomy.artery > 0.2)
-    if stroke is not None:
-        mask &= stroke.on_side(anatomy.left)
-    point = random_point_mm(bearer, mask[around.box])
-    if point is None:
+def _siphon(bearer: Bearer) -> Shares:
+    """Calcium in the walls of both carotid siphons, in tracks along the vessel."""
+    anatomy, around = bearer.head.anatomy, bearer.around
+    vessel, artery = anatomy.vessel[around.box], anatomy.artery[around.box]
+    height = np.broadcast_to(around.axes_mm[0], vessel.shape)
+    end = height[vessel == Vessel.M1]
+    if not end.size:
         return None
-    share = empty_share()
-    box = box_around(point, 40)
-    z, y, x = box_axes_mm(box)
-    far = np.sqrt((x - point[0]) ** 2 + (y - point[1]) ** 2 + (z - point[2]) ** 2)
-    reach = float(rng.uniform(6, 20))
-    near = np.clip(reach - far + 0.5, 0, 1)
-    share[box] = np.clip(anatomy.artery[box] * 1.6, 0, 1) * mask[box] * near
-    return share
+    wall = (vessel == Vessel.ICA) & (artery > 0.15) & (artery < 0.8)
+    wall &= (height < end.mean()) & (height > end.mean() - _SIPHON_MM)
+    return _speckled(bearer, wall, float(bearer.rng.uniform(0.1, 0.6)), 5.0)
+
+
+def _thrombus(bearer: Bearer) -> Shares:
+    """The clot of the stroke; without a stroke, a dense piece of a proximal artery."""
+    anatomy, around = bearer.head.anatomy, bearer.around
+    if bearer.stroke is not None:
+        where = clot(anatomy, bearer.stroke)
+    else:
+        where = np.isin(anatomy.vessel, PROXIMAL) & (anatomy.artery > 0.2)
+        point = random_point_mm(bearer, where[around.box])
+        if point is None:
+            return None
+        near = empty_share()
+        add_ball(near, point, np.full(3, bearer.rng.uniform(6, 20)))
+        where &= near > 0.5
+    return np.asarray(np.clip(anatomy.artery * np.float32(1.6), 0, 1) * where)
 
 
 def _dense_vessels(bearer: Bearer) -> Shares:
@@ -256,7 +260,7 @@ def _staining(bearer: Bearer) -> Shares:
     mask = (stroke.core_weight > 0.3) & (anatomy.grey > 0.4)
     if not mask.any():
         return None
-    local: Box = box_of(mask, 4)
+    local: Box = bounding_box(mask, 4)
     soft = ndimage.gaussian_filter((mask[local] * anatomy.grey[local]).astype(np.float32), 1.0)
     level = float(bearer.rng.uniform(-1.2, 0.3))
     patches = np.clip(rough_field(bearer.rng, soft.shape, 18.0, octaves=2) - level, 0, 1)
@@ -308,6 +312,7 @@ MIMICS: dict[str, Mimic] = {
     "meningioma": Mimic("calcification", 0.015, (110, 250), _meningioma, ages=True, shifted=2.5),
     "granuloma": Mimic("calcification", 0.03, (150, 400), _granuloma, shifted=2.5),
     "wall_calcification": Mimic("calcification", 0.25, (200, 700), _wall, ages=True),
+    "siphon_calcification": Mimic("calcification", 0.7, (250, 900), _siphon, ages=True),
     "thrombus": Mimic("hyperdense_artery", 0.35, (62, 90), _thrombus, needs_stroke=True),
     "dense_vessels": Mimic("hyperdense_artery", 0.015, (62, 74), _dense_vessels, shifted=3.0),
     "contrast_staining": Mimic(

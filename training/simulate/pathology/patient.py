@@ -7,7 +7,7 @@ from typing import Literal
 
 from training.simulate.anatomy.build import build_anatomy
 from training.simulate.anatomy.model import Anatomy
-from training.simulate.anatomy.person import Cohort, Person, draw_person
+from training.simulate.anatomy.person import Cohort, Person, Side, draw_person
 from training.simulate.arrays import Float32Array, stream
 from training.simulate.pathology.head import BloodKind, Head
 from training.simulate.pathology.hemorrhage import Hemorrhage, add_hemorrhage
@@ -45,7 +45,7 @@ class Case:
     anatomy_seed: int | None = None
     cohort: Cohort = "usual"
     stroke: Occlusion | Literal["none"] | None = None
-    side: Literal["L", "R"] | None = None
+    side: Side | None = None
     hemorrhage: BloodKind | Literal["mixed", "none"] | None = "none"
     mimics: Sequence[str] | None = None
 

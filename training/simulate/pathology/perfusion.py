@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.simulate.anatomy.fields import coarse_shape, pick, sample, smooth_noise
+from training.simulate.anatomy.fields import coarse_shape, head_noise, pick, sample
 from training.simulate.anatomy.model import Region, Territory
 from training.simulate.arrays import BoolArray, Float32Array, stream
 from training.simulate.pathology.arteries import VesselFlow, arterial_flow, venous_flow
@@ -52,8 +52,6 @@ class PerfusionMaps:
         Height of that maximum, mL/100 g/min; CBF or less.
     leakage : array
         Permeability of the blood-brain barrier, relative, 0 (intact) to 1.
-    relative_cbf : array
-        CBF by what it would be without disease.
     hypoperfused, core : bool arrays
         Voxels more than half of which is tissue, with Tmax above 6 s; and those of them whose CBF
         is below 30 % of what the same tissue has without disease.
@@ -72,7 +70,6 @@ class PerfusionMaps:
     tmax_s: Float32Array
     residue_peak: Float32Array
     leakage: Float32Array
-    relative_cbf: Float32Array
     hypoperfused: BoolArray
     core: BoolArray
     residues: tuple[Residue, Residue]
@@ -173,7 +170,6 @@ def perfusion_maps(head: Head, stroke: Stroke | None, seed: int) -> PerfusionMap
         tmax_s=_scatter(put, tmax),
         residue_peak=_scatter(put, flow.cbf * peak_height),
         leakage=_scatter(put, leakage),
-        relative_cbf=_scatter(put, relative),
         hypoperfused=_scatter_mask(put, hypoperfused),
         core=_scatter_mask(put, dead),
         residues=table_of,
@@ -222,7 +218,7 @@ def _normal_flow(rng: np.random.Generator, head: Head, tissue: _Tissue) -> _Flow
     grey_cbf = np.clip(rng.normal(59, 3.5), 51, 65) * young
     white_cbf = np.clip(rng.normal(25.2, 1.3), 21.5, 28) * (0.4 + 0.6 * young)
     grey_mtt, white_mtt = rng.uniform(4.0, 5.0), rng.uniform(4.5, 5.5)
-    noise = [smooth_noise(rng, _STEP, scale) for scale in (22, 22, 9, 16, 10)]
+    noise = [head_noise(rng, _STEP, scale) for scale in (22, 22, 9, 16, 10)]
     arrival = _arrival_s(rng, head)
     flow_noise, mtt_noise, fine, late, spread, arrived = sample(
         [*noise, arrival], _STEP, tissue.voxels
@@ -286,7 +282,7 @@ def _arrival_s(rng: np.random.Generator, head: Head) -> Float32Array:
 
 def _residue_kind(rng: np.random.Generator, tissue: _Tissue) -> Float32Array:
     """Place of the residue function between the two mixtures: smooth, other in white matter."""
-    (noise,) = sample([smooth_noise(rng, _STEP, 12)], _STEP, tissue.voxels)
+    (noise,) = sample([head_noise(rng, _STEP, 12)], _STEP, tissue.voxels)
     middle, white = rng.uniform(0.3, 0.7), rng.uniform(-0.25, 0.25)
     kind = np.float32(middle) + (1 - tissue.grey) * np.float32(white) + np.float32(0.15) * noise
     return np.clip(kind, 0, 1).astype(np.float32)
@@ -311,7 +307,7 @@ def _starve(
     dead = np.float32(rng.uniform(0.08, 0.14))
     white_spared = np.float32(rng.uniform(0.0, 0.06))
     grades, late, mottle = sample(
-        [smooth_noise(rng, _STEP, scale) for scale in (10, 12, 5)],
+        [head_noise(rng, _STEP, scale) for scale in (10, 12, 5)],
         _STEP,
         tissue.voxels,
     )
@@ -346,7 +342,7 @@ def _leakage(
     """Relative permeability: in patches of the core, more with time and without collaterals."""
     severity = rng.beta(1.2, 3.0) + 0.35 * (1 - np.exp(-stroke.onset_h / 10))
     severity *= 1.2 - 0.5 * stroke.collaterals
-    (patches,) = sample([smooth_noise(rng, _STEP, 6)], _STEP, tissue.voxels)
+    (patches,) = sample([head_noise(rng, _STEP, 6)], _STEP, tissue.voxels)
     spread = np.clip(0.55 + 0.4 * patches, 0, 1)
     return np.asarray(np.clip(core**2 * spread * severity, 0, 1), dtype=np.float32)
 

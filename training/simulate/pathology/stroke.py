@@ -2,23 +2,20 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 import numpy as np
 
 from training.simulate.anatomy.fields import (
     BRAIN_STEP,
     BrainBox,
-    bounding_box,
+    head_noise,
     refine,
     signed_distance_mm,
-    smooth_noise,
 )
 from training.simulate.anatomy.model import Anatomy, Region, Territory, Vessel
+from training.simulate.anatomy.person import Side, Sides
 from training.simulate.arrays import BoolArray, Float32Array, stream
-from training.simulate.space import HEAD_SHAPE
-
-Side = Literal["L", "R", "both"]
+from training.simulate.space import HEAD_SHAPE, bounding_box
 
 _NODE_ML = BRAIN_STEP**3 / 1000
 _MIN_CORE_ML = 0.2
@@ -51,7 +48,6 @@ FREQUENCIES = {
     Occlusion.CEREBELLAR: 0.045,
 }
 BILATERAL_FRACTION = 0.02
-LARGE_VESSELS = frozenset(Occlusion) - {Occlusion.PERFORATOR}
 
 _MIDDLE = (Territory.MCA_SUPERIOR, Territory.MCA_INFERIOR)
 _TERRITORIES: dict[Occlusion, tuple[Territory, ...]] = {
@@ -78,17 +74,17 @@ _SOMETIMES: dict[Occlusion, dict[Territory, float]] = {
     Occlusion.BASILAR: {Territory.PCA: 0.5, Territory.THALAMIC: 0.6, Territory.PICA: 0.2},
 }
 _ONE_OF = frozenset({Occlusion.CEREBELLAR, Occlusion.PERFORATOR})
-_OCCLUDED: dict[Occlusion, tuple[Vessel, ...]] = {
-    Occlusion.ICA: (Vessel.ICA,),
-    Occlusion.M1: (Vessel.M1,),
-    Occlusion.M2_SUPERIOR: (Vessel.M2_SUPERIOR,),
-    Occlusion.M2_INFERIOR: (Vessel.M2_INFERIOR,),
-    Occlusion.ACA: (Vessel.ACA,),
-    Occlusion.PCA: (Vessel.PCA,),
-    Occlusion.BASILAR: (Vessel.BASILAR,),
-    Occlusion.CEREBELLAR: (Vessel.CEREBELLAR,),
-    Occlusion.PERFORATOR: (),
+_OCCLUDED = {
+    Occlusion.ICA: Vessel.ICA,
+    Occlusion.M1: Vessel.M1,
+    Occlusion.M2_SUPERIOR: Vessel.M2_SUPERIOR,
+    Occlusion.M2_INFERIOR: Vessel.M2_INFERIOR,
+    Occlusion.ACA: Vessel.ACA,
+    Occlusion.PCA: Vessel.PCA,
+    Occlusion.BASILAR: Vessel.BASILAR,
+    Occlusion.CEREBELLAR: Vessel.CEREBELLAR,
 }
+_CLOT_MM = (8.0, 22.0)
 # Median hypoperfused volume in mL with collaterals of 0.5: wide, as in thrombectomy trials.
 _MEDIAN_ML = {
     Occlusion.ICA: 150.0,
@@ -120,20 +116,20 @@ class Stroke:
         From 0 (normal flow) to 1 (as starved as this stroke makes any tissue); 0 outside brain.
     core_weight : float32 array of ``HEAD_SHAPE``
         The same for death: 1 in the middle of the core, at most ``hypoperfusion``.
-    occluded : tuple of Vessel
-        The segment that holds the clot, on ``side``; empty where it is too small to be seen.
-    territories : tuple of Territory
-        What the occluded artery feeds.
+    occluded : Vessel or None
+        The segment that holds the clot, on ``side``; None where it is too small to be seen.
+    clot_mm : float
+        Length of the clot, see :func:`~training.simulate.pathology.arteries.clot`.
     """
 
     occlusion: Occlusion
-    side: Side
+    side: Sides
     onset_h: float
     collaterals: float
     hypoperfusion: Float32Array
     core_weight: Float32Array
-    occluded: tuple[Vessel, ...]
-    territories: tuple[Territory, ...]
+    occluded: Vessel | None
+    clot_mm: float
 
     def on_side(self, left: BoolArray) -> BoolArray:
         """Where the side that the stroke is on lies, given what is left of the midline."""
@@ -146,7 +142,7 @@ def draw_stroke(
     anatomy: Anatomy,
     seed: int,
     occlusion: Occlusion | None = None,
-    side: Literal["L", "R"] | None = None,
+    side: Side | None = None,
 ) -> Stroke:
     """Draw a stroke in a person's brain.
 
@@ -192,8 +188,9 @@ def draw_stroke(
         least = np.float32(rng.uniform(0.7, 1))
         low = np.maximum(border * (least + (1 - least) * depth), core)
     fine_low, fine_core = _on_head_grid(anatomy, grid, low, core, where)
+    clot_mm = float(stream(seed, "clot").uniform(*_CLOT_MM))
     return Stroke(
-        occlusion, where, onset, collaterals, fine_low, fine_core, _OCCLUDED[occlusion], territories
+        occlusion, where, onset, collaterals, fine_low, fine_core, _OCCLUDED.get(occlusion), clot_mm
     )
 
 
@@ -203,14 +200,14 @@ def _draw_site(rng: np.random.Generator) -> Occlusion:
     return sites[int(rng.choice(len(sites), p=weights / weights.sum()))]
 
 
-def _draw_side(rng: np.random.Generator, occlusion: Occlusion) -> Side:
+def _draw_side(rng: np.random.Generator, occlusion: Occlusion) -> Sides:
     both = rng.random() < (0.75 if occlusion is Occlusion.BASILAR else BILATERAL_FRACTION)
-    one: Side = "L" if rng.random() < 0.52 else "R"
+    one: Sides = "L" if rng.random() < 0.52 else "R"
     return "both" if both and occlusion is not Occlusion.PERFORATOR else one
 
 
 def _draw_territories(
-    rng: np.random.Generator, occlusion: Occlusion, grid: BrainBox, side: Side
+    rng: np.random.Generator, occlusion: Occlusion, grid: BrainBox, side: Sides
 ) -> tuple[Territory, ...]:
     """Choose the territories that starve, of those that the anatomy has on that side."""
     chosen = list(_TERRITORIES[occlusion])
@@ -228,7 +225,7 @@ def _draw_territories(
 
 
 def _target_ml(
-    rng: np.random.Generator, occlusion: Occlusion, collaterals: float, side: Side
+    rng: np.random.Generator, occlusion: Occlusion, collaterals: float, side: Sides
 ) -> float:
     """Hypoperfused volume in mL: lognormal, smaller with good collaterals."""
     volume = _MEDIAN_ML[occlusion] * np.exp(rng.normal(0, 0.55) + 1.1 * (0.5 - collaterals))
@@ -248,12 +245,12 @@ def _core_ratio(rng: np.random.Generator, onset_h: float, collaterals: float) ->
     return float(1 - np.exp(-onset_h / hours))
 
 
-def _on_side(left: BoolArray, side: Side) -> BoolArray:
+def _on_side(left: BoolArray, side: Sides) -> BoolArray:
     return np.ones_like(left) if side == "both" else left == (side == "L")
 
 
 def _starvation_score(
-    rng: np.random.Generator, grid: BrainBox, territories: tuple[Territory, ...], side: Side
+    rng: np.random.Generator, grid: BrainBox, territories: tuple[Territory, ...], side: Sides
 ) -> tuple[BoolArray, Float32Array]:
     """Where the occluded artery reaches, and how late collaterals reach each node of it.
 
@@ -301,7 +298,7 @@ def _core(
     inside: BoolArray,
     low: Float32Array,
     territories: tuple[Territory, ...],
-    side: Side,
+    side: Sides,
     ratio: float,
 ) -> Float32Array:
     """Weight of the core: grown from one or several seeds, the perforators' own tissue first."""
@@ -328,7 +325,7 @@ def _core(
 
 
 def _lacune(
-    rng: np.random.Generator, grid: BrainBox, territories: tuple[Territory, ...], side: Side
+    rng: np.random.Generator, grid: BrainBox, territories: tuple[Territory, ...], side: Sides
 ) -> tuple[Float32Array, Float32Array]:
     """Starved and dead tissue of one perforator: a small ovoid, longest along z."""
     own = np.isin(grid.territory, np.array(territories, dtype=np.uint8))
@@ -361,7 +358,7 @@ def _random_node(
 
 
 def _on_head_grid(
-    anatomy: Anatomy, grid: BrainBox, low: Float32Array, core: Float32Array, side: Side
+    anatomy: Anatomy, grid: BrainBox, low: Float32Array, core: Float32Array, side: Sides
 ) -> tuple[Float32Array, Float32Array]:
     """Bring both weights to the head grid, to tissue of the right side only."""
     z, y, x = (
@@ -391,7 +388,7 @@ def early_change_hu(stroke: Stroke, anatomy: Anatomy, seed: int) -> Float32Array
     grown = 1 - np.exp(-stroke.onset_h / rng.uniform(3.5, 8))
     full = np.float32(MAX_EARLY_CHANGE_HU * grown * rng.uniform(0.55, 1.1))
     penumbra = np.float32(rng.uniform(0.02, 0.12))
-    mottle = 1 + np.float32(0.15) * smooth_noise(rng, 4, 8)
+    mottle = 1 + np.float32(0.15) * head_noise(rng, 4, 8)
     change = np.zeros(anatomy.grey.shape, dtype=np.float32)
     box = bounding_box(stroke.hypoperfusion > 0)
     grey, white = anatomy.grey[box], anatomy.white[box]

@@ -4,17 +4,12 @@ from functools import cached_property
 
 import numpy as np
 
+from training.simulate.anatomy.fields import coarsen, refine
 from training.simulate.anatomy.model import Anatomy, Region
+from training.simulate.anatomy.person import Side
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray, Uint8Array
-from training.simulate.pathology.bleeds import Side
-from training.simulate.pathology.growing import (
-    Box,
-    box_axes_mm,
-    box_of,
-    distance_mm,
-    enlarge,
-    shrink,
-)
+from training.simulate.pathology.growing import box_axes_mm, distance_mm
+from training.simulate.space import Box, bounding_box
 
 VENTRICLES = (Region.LATERAL_VENTRICLE, Region.THIRD_VENTRICLE, Region.FOURTH_VENTRICLE)
 _INFRATENTORIAL = (Region.CEREBELLUM, Region.BRAINSTEM)
@@ -33,7 +28,7 @@ class Surroundings:
 
     def __init__(self, anatomy: Anatomy) -> None:
         self.anatomy = anatomy
-        self.box: Box = box_of(anatomy.cavity, 1)
+        self.box: Box = bounding_box(anatomy.cavity, 1)
         self.cavity: BoolArray = anatomy.cavity[self.box]
         self.region: Uint8Array = anatomy.region[self.box]
         self.depth_mm: Float32Array = anatomy.depth_mm[self.box]
@@ -62,13 +57,13 @@ class Surroundings:
         below = is_one_of(labels, _INFRATENTORIAL)
         above = (labels > 0) & (labels < Region.BRAINSTEM) & ~below
         difference = distance_mm(below) - distance_mm(above)
-        return np.asarray(enlarge(difference, _COARSE, self.cavity.shape) < 0)
+        return np.asarray(refine(difference, _COARSE, self.cavity.shape) < 0)
 
     @cached_property
     def tentorium_mm(self) -> Float32Array:
         """Distance above the tentorium, negative below it."""
-        coarse = shrink(self.infratentorial.astype(np.float32), _COARSE) > 0.5
-        return enlarge(distance_mm(coarse) * np.float32(_COARSE), _COARSE, self.cavity.shape)
+        coarse = coarsen(self.infratentorial.astype(np.float32), _COARSE) > 0.5
+        return refine(distance_mm(coarse) * np.float32(_COARSE), _COARSE, self.cavity.shape)
 
     @cached_property
     def _right_mm(self) -> Float32Array:
@@ -86,7 +81,7 @@ class Surroundings:
     @cached_property
     def middle_mm(self) -> FloatArray:
         """Centroid of the cavity as x, y, z."""
-        share = shrink(self.cavity.astype(np.float32), 4)
+        share = coarsen(self.cavity.astype(np.float32), 4)
         centre = []
         for axis in range(3):
             others = tuple(other for other in range(3) if other != axis)

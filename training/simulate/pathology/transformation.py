@@ -11,16 +11,15 @@ from enum import StrEnum
 
 import numpy as np
 
-from training.simulate.anatomy.fields import signed_distance_mm
-from training.simulate.arrays import BoolArray, Float32Array, FloatArray, stream
+from training.simulate.anatomy.fields import signed_distance_mm, smooth_noise
+from training.simulate.arrays import BoolArray, Float32Array, FloatArray, in_steps, stream
 from training.simulate.pathology.patient import Patient
 from training.simulate.pathology.perfusion import PerfusionMaps
-from training.simulate.space import HEAD_SHAPE, HEAD_VOXEL_ML
+from training.simulate.space import HEAD_SHAPE, HEAD_VOXEL_ML, Box, bounding_box
 
 LONG_TMAX_S = 14.0
 VERY_LOW_CBV = 0.42
 """Share of normal CBV below which it is very low (Campbell 2010)."""
-_SHARE_STEPS = np.float32(255)
 _LEAKAGE_PERCENT = (7.0, 28.5)
 """Leakage in percent of any starved tissue, and what a fully open barrier adds to it."""
 _HALF_OPEN = 0.15
@@ -154,7 +153,7 @@ def draw_transformation(patient: Patient, seed: int) -> Transformation:
     predictors = measure(patient, *draw_circumstances(rng))
     probability, kind = draw_outcome(predictors, rng)
     numbers = {name: float(value) for name, value in asdict(predictors).items()}
-    if kind is None:
+    if kind is None or not patient.perfusion.hypoperfused.any():
         return Transformation(probability, False, None, none, 0.0, numbers)
     mask = _bleed(patient, kind, stream(seed, "transformation mask"))
     volume = float(mask.sum(dtype=np.float64)) * HEAD_VOXEL_ML
@@ -226,11 +225,11 @@ def _bleed(patient: Patient, kind: TransformationKind, rng: np.random.Generator)
         )  # fmt: skip
         share = np.maximum(share, _petechiae(weight, rng, int(rng.integers(0, 8))))
     mask = np.zeros(HEAD_SHAPE, dtype=np.float32)
-    mask[box] = np.rint(share * tissue * _SHARE_STEPS) / _SHARE_STEPS
+    mask[box] = in_steps(share * tissue)
     return mask
 
 
-def _vulnerable(patient: Patient) -> tuple[tuple[slice, ...], Float32Array, Float32Array]:
+def _vulnerable(patient: Patient) -> tuple[Box, Float32Array, Float32Array]:
     """Box around the lesion, share of tissue in it, and how prone each voxel is to bleed.
 
     Core and very low CBV are prone, the more the more they leak; where there is hardly any of
@@ -240,7 +239,7 @@ def _vulnerable(patient: Patient) -> tuple[tuple[slice, ...], Float32Array, Floa
     prone = maps.core | very_low_cbv(patient)
     if _volume(prone) < 0.5:
         prone = maps.hypoperfused
-    box = _box(prone, margin=10)
+    box = bounding_box(prone, margin=10)
     anatomy = patient.head.anatomy
     tissue = anatomy.grey[box] + anatomy.white[box]
     leakage = maps.leakage[box]
@@ -249,26 +248,6 @@ def _vulnerable(patient: Patient) -> tuple[tuple[slice, ...], Float32Array, Floa
     # grey matter, with its denser vessels, bleeds first
     weight = inside * (0.3 + leakage / np.float32(usual)) * (0.6 + 0.8 * anatomy.grey[box])
     return box, tissue, np.asarray(weight, dtype=np.float32)
-
-
-def _box(mask: BoolArray, margin: int) -> tuple[slice, ...]:
-    """Bounding box with a margin; the whole grid when the mask is empty."""
-    if not mask.any():
-        return tuple(slice(0, count) for count in mask.shape)
-    box = []
-    for axis, count in enumerate(mask.shape):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        where = np.flatnonzero(mask.any(others))
-        box.append(slice(max(int(where[0]) - margin, 0), min(int(where[-1]) + margin + 1, count)))
-    return tuple(box)
-
-
-def _smooth(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Float32Array:
-    """Random field of variance 1 and the given smoothness in voxels."""
-    from scipy import ndimage
-
-    field = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma)
-    return np.asarray(field / max(float(field.std()), 1e-6), dtype=np.float32)
 
 
 def _places(weight: Float32Array, count: int, rng: np.random.Generator) -> FloatArray:
@@ -283,7 +262,7 @@ def _petechiae(weight: Float32Array, rng: np.random.Generator, count: int) -> Fl
     share = np.zeros(weight.shape, dtype=np.float32)
     if not count or not weight.any():
         return share
-    patchy = weight * np.exp(0.8 * _smooth(weight.shape, 5.0, rng))
+    patchy = weight * np.exp(0.8 * smooth_noise(rng, weight.shape, 5.0))
     for place in _places(patchy, count, rng):
         radius = rng.uniform(0.7, 2.4)
         stretch = rng.uniform(0.6, 1.6, 3)
@@ -302,10 +281,10 @@ def _patches(weight: Float32Array, rng: np.random.Generator, part: float) -> Flo
     inside = weight > 0
     if not inside.any():
         return np.zeros(weight.shape, dtype=np.float32)
-    field = _smooth(weight.shape, 1.6, rng) + 1.4 * _smooth(weight.shape, 6.0, rng)
+    field = smooth_noise(rng, weight.shape, 1.6) + 1.4 * smooth_noise(rng, weight.shape, 6.0)
     field += weight / max(float(weight.max()), 1e-6)
     level = np.quantile(field[inside], 1 - part)
-    dilution = np.clip(0.65 + 0.2 * _smooth(weight.shape, 2.0, rng), 0.35, 1)
+    dilution = np.clip(0.65 + 0.2 * smooth_noise(rng, weight.shape, 2.0), 0.35, 1)
     return np.asarray(np.clip((field - level) * 2.5, 0, 1) * inside * dilution, dtype=np.float32)
 
 
@@ -333,7 +312,7 @@ def _hematoma(
     offset = [(index[axis] - centre[axis]) * stretch[axis] for axis in range(3)]
     distance = np.sqrt(offset[0] ** 2 + offset[1] ** 2 + offset[2] ** 2)
     size = (3000 * target_ml / (4 * np.pi)) ** (1 / 3)
-    distance *= 1 + 0.22 * _smooth(weight.shape, max(size / 2.5, 1.5), rng)
+    distance *= 1 + 0.22 * smooth_noise(rng, weight.shape, max(size / 2.5, 1.5))
     prone = weight > 0
     around = (signed_distance_mm(prone, 1) > -reach_mm) & ~prone & (tissue > 0.5)
     edge = _edge(distance, prone, tissue, (1 - beyond) * target_ml)

@@ -101,7 +101,7 @@ class Enhancement:
     def __init__(
         self, head: Head, maps: PerfusionMaps, bolus: Bolus, *, where: BoolArray | None = None
     ) -> None:
-        share = _living_share(head)
+        share = living_share(head)
         if where is not None:
             share *= where
         arteries, veins = (_within(flow, where) for flow in (maps.arteries, maps.veins))
@@ -167,7 +167,7 @@ class Enhancement:
         return total.astype(np.float64)
 
 
-def _living_share(head: Head) -> Float32Array:
+def living_share(head: Head) -> Float32Array:
     """Share of tissue that blood reaches: not extravasated blood, not what an inclusion fills."""
     share = head.anatomy.grey + head.anatomy.white
     if head.blood:

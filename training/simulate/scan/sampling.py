@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray, Uint8Array
-from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, Pose, head_index, render_slices
+from training.simulate.space import (
+    HEAD_ORIGIN_MM,
+    HEAD_SHAPE,
+    Box,
+    Pose,
+    head_index,
+    render_slices,
+)
 
-Box = tuple[slice, slice, slice]
 _FAR = 1000.0
-
-
-def box_of(inside: BoolArray) -> Box:
-    """Smallest box ``(slice, row, column)`` that holds a mask; an empty one for an empty mask."""
-    found = ndimage.find_objects(inside.view(np.uint8))
-    return found[0] if found else (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
 def volumes_ml(

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.simulate.anatomy.build import SHARE_STEPS, build_anatomy, in_steps
+from training.simulate.anatomy.build import build_anatomy, in_steps_together
 from training.simulate.anatomy.model import Anatomy
 from training.simulate.anatomy.person import draw_person
+from training.simulate.arrays import SHARE_STEPS
 
 SHARES = ("grey", "white", "csf", "artery", "vein", "bone", "fat", "soft", "calcification")
 
@@ -90,7 +91,7 @@ def test_steps_keep_the_sum(rows: list[list[float]]) -> None:
     shares = np.array(rows, dtype=np.float32)
     shares /= np.maximum(shares.sum(axis=0), np.float32(1e-6))
     given_shares = {str(i): row for i, row in enumerate(shares)}
-    stepped = in_steps(given_shares)
+    stepped = in_steps_together(given_shares)
     steps = np.stack([in_integers(row) for row in stepped.values()])
     expected = np.rint(np.minimum(np.cumsum(shares, axis=0)[-1], 1) * SHARE_STEPS)
     assert np.abs(steps.sum(axis=0) - expected).max() <= 1

@@ -94,7 +94,7 @@ def test_another_version_is_not_read_but_replaced(
     old.write_bytes(entry_path(PERSON, folder).read_bytes())
     other_person = tmp_path / entry_path(draw_person(11), tmp_path).name
     other_person.touch()
-    monkeypatch.setattr(cache, "_version", lambda: "another")
+    monkeypatch.setattr(cache, "simulator_version", lambda: "another")
     assert cached_anatomy(PERSON, tmp_path) is build_anatomy(PERSON)
     assert not old.exists()
     assert other_person.exists()

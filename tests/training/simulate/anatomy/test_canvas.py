@@ -15,8 +15,8 @@ from training.simulate.anatomy.canvas import (
     coverage,
     ellipsoid,
     node_points,
-    smooth_noise,
 )
+from training.simulate.anatomy.fields import smooth_noise
 from training.simulate.space import HEAD_SHAPE, head_axes_mm
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from training.simulate.anatomy.deform import (
     COARSE_SHAPE,
     STEP_MM,
-    Box,
     Warp,
     _without_folds,
     draw_warp,
@@ -22,7 +21,7 @@ from training.simulate.anatomy.deform import (
 from training.simulate.anatomy.person import Cohort, draw_person
 from training.simulate.anatomy.template import load_template
 from training.simulate.arrays import stream
-from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE
+from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE, Box
 
 BOX: Box = (slice(50, 70), slice(61, 90), slice(40, 75))
 

@@ -50,7 +50,6 @@ def test_the_old_have_lost_brain_and_gained_calcium() -> None:
         "sulcal_width",
         "leukoaraiosis",
         "calcified_choroid",
-        "siphon_calcification",
         "old_lacunes",
     ):
         values = np.array([getattr(person, trait) for person in persons])

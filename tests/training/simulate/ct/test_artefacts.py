@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.training.simulate.axial_stack import axial_stack
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
 from training.simulate.ct.artefacts import Errors, Projector, beam_errors, motion_streaks
-from training.simulate.space import axial_stack
 
 PIXEL_MM = 1.8
 SIZE = 128

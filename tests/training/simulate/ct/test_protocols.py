@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from training.simulate.anatomy.person import Cohort
 from training.simulate.ct.kernels import KERNELS
 from training.simulate.ct.protocols import (
-    MODELS,
-    SCANNERS,
-    Scanner,
+    at_most,
     canon_schedule,
     ctp_times,
     draw_ctp_protocol,
     draw_ncct_protocol,
 )
+from training.simulate.scan.bolus import draw_bolus
+from training.simulate.scanner import SCANNERS, Scanner
 
 SEEDS = st.integers(0, 2**31 - 1)
 
@@ -123,7 +123,6 @@ def test_overrides_hold_and_change_nothing_else_that_is_drawn() -> None:
     assert (chosen.slices, chosen.rows, chosen.columns, chosen.thickness_mm) == (7, 64, 64, 8.0)
     assert (chosen.noise_hu, chosen.fov_mm, chosen.kvp, chosen.tilt_deg) == (0, 200, 120, -12)
     assert chosen.kernel == drawn.kernel
-    assert chosen.model == drawn.model
     assert chosen.pose_deg == drawn.pose_deg
     assert chosen.hardening == drawn.hardening
 
@@ -144,15 +143,35 @@ def test_some_head_cts_have_a_thin_base_and_a_thick_vault() -> None:
     assert uneven[0].thicknesses_mm[-1] == gaps[-1]
 
 
+@settings(deadline=None)
+@given(SEEDS, st.sampled_from(SCANNERS), st.sampled_from(["usual", "shifted"]), st.integers(14, 60))
+def test_fewer_time_points_still_see_the_bolus_pass(
+    seed: int, scanner: Scanner, cohort: Cohort, time_points: int
+) -> None:
+    whole = draw_ctp_protocol(seed, scanner, cohort, slices=4)
+
+    fewer = at_most(whole, time_points)
+
+    bolus = draw_bolus(seed, 60.0, cohort=cohort)
+    passed_s = bolus.times_s[bolus.arterial >= 0.5][-1]
+    assert fewer.time_points == len(fewer.exposure) <= time_points
+    assert fewer.times_s[-1].min() > passed_s
+    assert fewer.exposure[0] == whole.exposure[0]
+    places = np.searchsorted(whole.times_s[:, 0], fewer.times_s[:, 0])
+    np.testing.assert_array_equal(whole.times_s[places], fewer.times_s)
+    assert np.ptp(np.diff(places)) == 0
+    if whole.time_points <= time_points:
+        assert fewer.time_points == whole.time_points
+
+
 def test_the_shifted_cohort_shares_nothing_with_the_usual_one() -> None:
     for scanner in SCANNERS:
-        assert not set(MODELS[scanner]["usual"]) & set(MODELS[scanner]["shifted"])
         for draw in (draw_ncct_protocol, draw_ctp_protocol):
             usual, shifted = (
                 [draw(seed, scanner, cohort) for seed in range(60)]
                 for cohort in ("usual", "shifted")
             )
-            for trait in ("kernel_name", "model", "thickness_mm", "kvp"):
+            for trait in ("kernel_name", "thickness_mm", "kvp"):
                 seen = [
                     {p.kernel.name if trait == "kernel_name" else getattr(p, trait) for p in some}
                     for some in (usual, shifted)

@@ -13,13 +13,7 @@ from training.simulate.anatomy.build import build_anatomy
 from training.simulate.anatomy.person import draw_person
 from training.simulate.arrays import BoolArray
 from training.simulate.ct.ctp_scan import draw_irregularities
-from training.simulate.ct.protocols import (
-    SCANNERS,
-    CtProtocol,
-    Scanner,
-    draw_ctp_protocol,
-    draw_ncct_protocol,
-)
+from training.simulate.ct.protocols import CtProtocol, draw_ctp_protocol, draw_ncct_protocol
 from training.simulate.ct.scan import (
     CtpScan,
     Irregularity,
@@ -34,6 +28,7 @@ from training.simulate.pathology.stroke import Occlusion
 from training.simulate.scan.bolus import draw_bolus
 from training.simulate.scan.enhancement import Enhancement
 from training.simulate.scan.motion import Grade
+from training.simulate.scanner import SCANNERS, Scanner
 from training.simulate.space import HEAD_SHAPE, Pose, render
 
 FLOW = ("cbf", "cbv", "mtt", "brain", "hypoperfused", "core", "penumbra")

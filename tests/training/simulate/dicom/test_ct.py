@@ -23,7 +23,8 @@ from tests.training.simulate.dicom.studies import (
 )
 from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import FloatArray, Int16Array
-from training.simulate.dicom import SCANNERS, Scanner, ctp_datasets, ctp_times, ncct_datasets
+from training.simulate.dicom import ctp_datasets, ctp_times, ncct_datasets
+from training.simulate.scanner import SCANNERS, Scanner
 
 VARIETIES: list[tuple[int | None, Cohort]] = [(None, "usual"), (3, "usual"), (4, "shifted")]
 

@@ -12,7 +12,7 @@ from tests.training.simulate.dicom.studies import START, identity
 from training.simulate.dicom import Identity
 from training.simulate.dicom.identity import decimal, set_patient_and_study, set_uids
 from training.simulate.dicom.mr_vendors import MR_VENDORS, choose_mr
-from training.simulate.dicom.vendors import CT_VENDORS, choose_ct, set_equipment
+from training.simulate.dicom.vendors import CT_VENDORS, choose_model, set_equipment
 
 WORDS = [
     word
@@ -120,11 +120,13 @@ def test_shifted_scanners_are_never_usual_ones() -> None:
 
 def test_a_patient_has_one_scanner_and_seeds_have_several() -> None:
     vendor = CT_VENDORS["siemens"]
-    names = {choose_ct(identity(seed), vendor).name for seed in range(40)}
+    names = {choose_model(identity(seed), "ct", vendor.models["usual"]).name for seed in range(40)}
     assert names == {model.name for model in vendor.models["usual"]}
     ds, same = Dataset(), Dataset()
     for image in (ds, same):
-        set_equipment(image, identity(7), choose_ct(identity(7), vendor), "CT")
+        set_equipment(
+            image, identity(7), choose_model(identity(7), "ct", vendor.models["usual"]), "CT"
+        )
     assert ds == same
     assert ds.StationName.startswith("CT")
 

@@ -20,14 +20,9 @@ from tests.training.simulate.dicom.studies import (
 )
 from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import FloatArray
-from training.simulate.dicom import (
-    SCANNERS,
-    Scanner,
-    dwi_datasets,
-    gre_datasets,
-    pwi_datasets,
-)
+from training.simulate.dicom import dwi_datasets, gre_datasets, pwi_datasets
 from training.simulate.dicom.mr import FOLLOW_UP
+from training.simulate.scanner import SCANNERS, Scanner
 
 VARIETIES: list[tuple[int | None, Cohort]] = [(None, "usual"), (3, "usual"), (4, "shifted")]
 TIMES = interleaved(4, 6, 1.5)

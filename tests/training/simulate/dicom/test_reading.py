@@ -30,9 +30,7 @@ from tests.training.simulate.dicom.studies import (
 from training.simulate.anatomy.person import Cohort
 from training.simulate.arrays import FloatArray
 from training.simulate.dicom import (
-    SCANNERS,
     Identity,
-    Scanner,
     ctp_datasets,
     ctp_times,
     dwi_datasets,
@@ -41,6 +39,7 @@ from training.simulate.dicom import (
     pwi_datasets,
 )
 from training.simulate.dicom.mr import FOLLOW_UP
+from training.simulate.scanner import SCANNERS, Scanner
 
 Values = npt.NDArray[Any]
 PWI_POINTS = 32

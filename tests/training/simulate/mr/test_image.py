@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.training.simulate.axial_stack import axial_stack
 from training.simulate.mr.image import coil_shading, receive, stored, with_ghost
-from training.simulate.space import axial_stack
 
 
 @settings(deadline=None, max_examples=10)

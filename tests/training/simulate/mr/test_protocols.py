@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from training.simulate.anatomy.person import Cohort
 from training.simulate.mr.protocols import (
-    SCANNERS,
     MrProtocol,
-    Scanner,
     SliceOrder,
     draw_dwi_protocol,
     draw_gre_protocol,
     draw_pwi_protocol,
+    grid_overrides,
     slice_sequence,
 )
+from training.simulate.scanner import SCANNERS, Scanner
 
 COHORTS: tuple[Cohort, ...] = ("usual", "shifted")
 ORDERS: tuple[SliceOrder, ...] = (
@@ -115,3 +115,12 @@ def test_overrides_and_repeatability() -> None:
     assert draw_pwi_protocol(5) != draw_pwi_protocol(6)
     assert draw_gre_protocol(5, te_ms=4.5).te_ms == 4.5
     assert draw_dwi_protocol(5, slices=3).slices == 3
+
+
+def test_sizes_that_are_asked_for_replace_the_drawn_ones_and_nothing_else() -> None:
+    drawn_freely = draw_pwi_protocol(3, "ge")
+    asked = draw_pwi_protocol(3, "ge", **grid_overrides(64, None, 6.0, frames=12))
+    assert (asked.rows, asked.columns, asked.acquired, asked.frames) == (64, 64, 64, 12)
+    assert asked.thickness_mm == asked.spacing_mm == 6.0
+    for name in ("slices", "fov_mm", "te_ms", "tr_ms", "snr", "tilt_deg", "gain"):
+        assert getattr(asked, name) == getattr(drawn_freely, name)

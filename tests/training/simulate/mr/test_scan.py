@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.training.simulate.axial_stack import axial_stack
 from tests.training.simulate.mr_patient import healthy_patient, stroke_patient
 from training.simulate.arrays import BoolArray, FloatArray
 from training.simulate.mr.dynamic import Dynamic
@@ -33,7 +34,7 @@ from training.simulate.pathology.transformation import Transformation, Transform
 from training.simulate.scan.bolus import draw_bolus
 from training.simulate.scan.enhancement import Enhancement
 from training.simulate.scan.motion import Grade, draw_motion
-from training.simulate.space import HEAD_SHAPE, Pose, axial_stack, render
+from training.simulate.space import HEAD_SHAPE, Pose, render
 
 SMALL: dict[str, Any] = {
     "rows": 64, "columns": 64, "acquired": 64, "slices": 6, "thickness_mm": 5.0, "spacing_mm": 9.0,
@@ -49,12 +50,13 @@ def pwi_protocol(**overrides: Any) -> MrProtocol:
 
 @lru_cache(maxsize=1)
 def bleeding() -> Transformation:
-    share = np.zeros(HEAD_SHAPE, dtype=np.float32)
     core = stroke_patient().perfusion.core
-    z, y, x = (round(float(axis.mean())) for axis in np.nonzero(core))
-    box = slice(z - 9, z + 9), slice(y - 7, y + 7), slice(x - 7, x + 7)
+    centre = [float(axis.mean()) for axis in np.nonzero(core)]
+    offsets = [np.arange(size) - middle for size, middle in zip(HEAD_SHAPE, centre, strict=True)]
+    z, y, x = np.meshgrid(*offsets, indexing="ij", sparse=True)
+    ball = np.clip(9.5 - np.sqrt(z**2 + y**2 + x**2), 0, 1)
     anatomy = stroke_patient().head.anatomy
-    share[box] = (anatomy.grey + anatomy.white)[box]
+    share = np.asarray(ball * (anatomy.grey + anatomy.white), dtype=np.float32)
     volume = float(share.sum() / 1000)
     return Transformation(0.5, True, TransformationKind.PH1, share, volume, {})
 
@@ -185,7 +187,7 @@ def test_slices_see_the_bolus_at_their_own_times() -> None:
         dynamic = Dynamic(patient, protocol, geometry, bolus, poses, whole, SEED)
         volumes.append(np.stack(list(dynamic.volumes())))
     up, down = volumes
-    brain = brain_on(patient.head, geometry, pose, 5.0)
+    brain = brain_on(patient.head, geometry, pose, 5.0).values
     falling = int(np.argmin(np.diff(up[:, brain].mean(1)))) + 1
     change = [float((up - down)[falling, index][brain[index]].mean()) for index in range(6)]
     assert change[0] > 0 > change[-1]

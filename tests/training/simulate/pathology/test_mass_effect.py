@@ -4,6 +4,8 @@ import pytest
 from training.simulate.anatomy.build import build_anatomy
 from training.simulate.anatomy.person import draw_person
 from training.simulate.arrays import Float32Array
+from training.simulate.pathology.bleeds import Part, Place
+from training.simulate.pathology.extraaxial import subdural
 from training.simulate.pathology.growing import volume_ml
 from training.simulate.pathology.mass_effect import (
     Displacement,
@@ -53,6 +55,13 @@ def test_larger_bleeds_shift_the_midline_more_and_the_sign_tells_the_side(
     large = midline_shift_mm(around, make_room(around, ball(around, -38, 20)))
     assert 0 < small < large
     assert large == pytest.approx(-midline_shift_mm(around, pushed), rel=0.5)
+
+
+def test_a_large_subdural_shifts_the_midline_by_more_than_5_mm(around: Surroundings) -> None:
+    part = Part(Place.HEMISPHERE, "L", 120.0)
+    empty = np.zeros(around.cavity.shape, dtype=np.float32)
+    blood = subdural(around, part, empty, np.random.default_rng(1))
+    assert -15 < midline_shift_mm(around, make_room(around, blood)) < -5
 
 
 def test_nothing_folds(around: Surroundings, pushed: Displacement) -> None:

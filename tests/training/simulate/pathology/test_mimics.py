@@ -4,6 +4,7 @@ import pytest
 from training.simulate.anatomy.build import build_anatomy
 from training.simulate.anatomy.model import Anatomy, Region, Vessel
 from training.simulate.anatomy.person import draw_person
+from training.simulate.pathology.arteries import arterial_flow
 from training.simulate.pathology.growing import volume_ml
 from training.simulate.pathology.head import BloodKind, Head
 from training.simulate.pathology.mimics import GROUPS, MIMICS, add_mimics
@@ -53,9 +54,44 @@ def test_a_thrombus_lies_in_the_occluded_segment_at_60_to_90_hu(
 ) -> None:
     clot = add_mimics(Head(anatomy), 5, stroke, ["thrombus"]).inclusions["hyperdense_artery"]
     there = clot.share > 0
-    assert np.all(np.isin(anatomy.vessel[there], stroke.occluded))
+    assert np.all(anatomy.vessel[there] == stroke.occluded)
     assert np.all(anatomy.left[there])
     assert 60 <= clot.hu <= 90
+
+
+@pytest.mark.parametrize("occlusion", [Occlusion.M1, Occlusion.ICA, Occlusion.BASILAR])
+@pytest.mark.parametrize("seed", [1, 4])
+def test_the_dense_clot_is_the_one_that_does_not_fill(
+    anatomy: Anatomy, occlusion: Occlusion, seed: int
+) -> None:
+    stroke = draw_stroke(anatomy, seed, occlusion, "R")
+    head = add_mimics(Head(anatomy), seed, stroke, ["thrombus"])
+    flow = arterial_flow(head, stroke, seed)
+    dense = head.inclusions["hyperdense_artery"].share.ravel()[flow.voxels] > 0
+    empty = flow.fill == 0
+    assert dense.any()
+    assert np.all(empty[dense])
+    z, y, x = np.unravel_index(flow.voxels[dense], anatomy.vessel.shape)
+    assert max(np.ptp(z), np.ptp(y), np.ptp(x)) <= 2 * stroke.clot_mm
+    if occlusion is Occlusion.ICA:
+        siphon = np.ptp(np.unravel_index(flow.voxels[empty], anatomy.vessel.shape)[0])
+        assert siphon > 2 * stroke.clot_mm
+    else:
+        assert dense.sum() > 0.9 * empty.sum()
+
+
+def test_calcium_of_the_siphons_lies_in_the_walls_of_the_carotids(anatomy: Anatomy) -> None:
+    found = 0
+    for seed in range(6):
+        head = add_mimics(Head(anatomy), seed, None, ["siphon_calcification"])
+        share = head.inclusions["calcification"].share
+        there = share > 0
+        assert np.all(anatomy.vessel[there] == Vessel.ICA)
+        assert anatomy.artery[there].max() < 0.8
+        assert 0.01 < volume_ml(share) < 1
+        found += len(np.unique(anatomy.left[there])) == 2
+        assert head.baseline_hu()[share > 0.5].max() > 150
+    assert found >= 4
 
 
 def test_contrast_stains_dead_tissue_above_90_hu(anatomy: Anatomy, stroke: Stroke) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from tests.training.simulate import flow_cases
 from training.simulate.anatomy.model import Vessel
 from training.simulate.arrays import BoolArray, Float32Array
+from training.simulate.pathology.arteries import arterial_flow
 from training.simulate.pathology.head import BloodKind, Head
 from training.simulate.pathology.perfusion import PerfusionMaps, perfusion_maps
 from training.simulate.pathology.stroke import Occlusion, draw_stroke
@@ -31,7 +33,6 @@ def check_invariants(maps: PerfusionMaps, head: Head) -> None:
     assert maps.dispersion_s.max() <= 4
     assert np.all(maps.core <= maps.hypoperfused)
     assert np.all(maps.tmax_s[maps.hypoperfused] > 6)
-    assert np.all(maps.relative_cbf[maps.core] < 0.3)
     assert np.all(share[maps.hypoperfused] > 0.5)
 
 
@@ -62,7 +63,9 @@ def test_a_stroke_has_penumbra_and_core_of_the_published_flow() -> None:
     anatomy = head.anatomy
     penumbra = maps.hypoperfused & ~maps.core
     grey = anatomy.grey > 0.9
-    normal = grey & ~maps.hypoperfused & (maps.relative_cbf > 0.99)
+    relative = maps.cbf / np.maximum(flow_cases.normal_maps().cbf, 1e-3)
+    assert np.all(relative[maps.core] < 0.3)
+    normal = grey & ~maps.hypoperfused & (relative > 0.99)
     assert 12 <= mean(maps.cbf, penumbra) <= 24
     assert 4 <= mean(maps.cbf, maps.core) <= 11
     assert 7.5 <= mean(maps.mtt_s, penumbra) <= 14
@@ -122,6 +125,25 @@ def test_an_occluded_carotid_does_not_fill() -> None:
     left = flow_cases.anatomy().left.ravel()[maps.arteries.voxels]
     assert np.all(maps.arteries.fill[(vessel == Vessel.ICA) & ~left] == 0)
     assert np.all(maps.arteries.fill[(vessel == Vessel.ICA) & left] == 1)
+
+
+@pytest.mark.parametrize("side", ["L", "R"])
+def test_a_clot_in_the_basilar_artery_blocks_all_of_it_whichever_side_starves(
+    side: Literal["L", "R"],
+) -> None:
+    anatomy, head = flow_cases.anatomy(), flow_cases.head()
+    stroke = draw_stroke(anatomy, 3, Occlusion.BASILAR, side)
+    flow = arterial_flow(head, stroke, 3)
+    vessel, left = (values.ravel()[flow.voxels] for values in (anatomy.vessel, anatomy.left))
+    here = left == (side == "L")
+    empty = flow.fill == 0
+    assert (empty & here).any()
+    assert (empty & ~here).any()
+    assert np.all(flow.fill[vessel == Vessel.BASILAR] < 1)
+    for branch in (Vessel.PCA, Vessel.CEREBELLAR):
+        assert np.all(flow.fill[(vessel == branch) & here] < 1)
+        assert np.all(flow.fill[(vessel == branch) & ~here] == 1)
+    assert np.all(flow.fill[vessel == Vessel.VERTEBRAL] == 1)
 
 
 def test_blood_has_no_flow_and_lowers_that_around_it() -> None:

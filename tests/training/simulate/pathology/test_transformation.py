@@ -11,6 +11,8 @@ from scipy import stats
 
 from tests.training.simulate.mr_patient import healthy_patient, stroke_patient
 from training.simulate.arrays import BoolArray, FloatArray, stream
+from training.simulate.pathology import transformation
+from training.simulate.pathology.patient import Patient
 from training.simulate.pathology.transformation import (
     Predictors,
     Transformation,
@@ -250,6 +252,18 @@ def test_without_a_stroke_nothing_bleeds() -> None:
     assert (outcome.probability, outcome.present, outcome.kind) == (0.0, False, None)
     assert not outcome.mask.any()
     assert outcome.predictors == {}
+
+
+def test_a_stroke_that_starves_nothing_does_not_bleed(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = stroke_patient()
+    assert patient.stroke is not None
+    nothing = np.zeros(HEAD_SHAPE, dtype=np.float32)
+    mild = replace(patient.stroke, hypoperfusion=nothing, core_weight=nothing)
+    chance = (0.9, TransformationKind.PH1)
+    monkeypatch.setattr(transformation, "draw_outcome", lambda *_: chance)
+    outcome = draw_transformation(Patient(patient.case, patient.head, mild, None), 1)
+    assert (outcome.probability, outcome.present, outcome.kind) == (0.9, False, None)
+    assert not outcome.mask.any()
 
 
 def test_without_transformation_the_mask_is_empty() -> None:
