@@ -8,11 +8,15 @@ made from them by :func:`render`, whatever its resolution, tilt or motion.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.geometry import Geometry
 from training.simulate.arrays import BoolArray, Float32Array, FloatArray
+
+if TYPE_CHECKING:
+    import torch
 
 HEAD_SHAPE = (204, 256, 200)
 HEAD_ORIGIN_MM = (-100.0, -122.0, -95.0)
@@ -139,9 +143,8 @@ def render_slices(
         chosen = slice(first, min(first + at_once, geometry.slices))
         grid = _sampling_grid(geometry, pose, thickness_mm, chosen, layers, fine)
         values = functional.grid_sample(
-            source, torch.from_numpy(grid)[None], mode="bilinear", padding_mode="border",
-            align_corners=True,
-        )[0]  # fmt: skip
+            source, grid[None], mode="bilinear", padding_mode="border", align_corners=True
+        )[0]
         count = chosen.stop - chosen.start
         values = values.reshape(len(volumes), count, layers, *values.shape[2:]).mean(2)
         if fine > 1:
@@ -151,8 +154,10 @@ def render_slices(
 
 def _sampling_grid(
     geometry: Geometry, pose: Pose, thickness_mm: float, chosen: slice, layers: int, fine: int
-) -> Float32Array:
+) -> "torch.Tensor":
     """Points to sample in units of grid_sample (-1 to 1), ``(slice · layer, row, column, 3)``."""
+    import torch
+
     to_head = pose.rotation.T
     scale = 2 / (np.array(HEAD_SHAPE[::-1]) - 1)
     offsets = ((np.arange(layers) + 0.5) / layers - 0.5) * thickness_mm
@@ -163,7 +168,7 @@ def _sampling_grid(
     )
     row_step = (to_head @ geometry.column_cosines) * geometry.pixel_spacing_mm[0] * scale
     column_step = (to_head @ geometry.row_cosines) * geometry.pixel_spacing_mm[1] * scale
-    plane = (rows[:, None, None] * row_step + columns[None, :, None] * column_step).astype(
-        np.float32
+    plane = rows[:, None, None] * row_step + columns[None, :, None] * column_step
+    return torch.from_numpy(start.astype(np.float32))[:, None, None, :] + torch.from_numpy(
+        plane.astype(np.float32)
     )
-    return np.asarray(start.astype(np.float32)[:, None, None, :] + plane)

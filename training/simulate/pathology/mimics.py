@@ -76,10 +76,11 @@ def add_mimics(
         if share is None:
             continue
         share[blood] = 0
-        share = in_steps(np.clip(share, 0, 1))
+        box = bounding_box(share > 0)
+        share[box] = in_steps(np.clip(share[box], 0, 1))
         low, high = mimic.hu
         hu = float(rng.uniform(low, high))
-        if not share.any():
+        if not share[box].any():
             continue
         if mimic.group in inclusions:
             share, hu = _joined(inclusions[mimic.group], Inclusion(share, hu))
@@ -90,8 +91,12 @@ def add_mimics(
 def _joined(first: Inclusion, second: Inclusion) -> tuple[Float32Array, float]:
     """Two inclusions as one of the denser one's HU, with smaller shares of the other."""
     hu = max(first.hu, second.hu)
-    parts = [np.float32(one.hu / hu) * one.share for one in (first, second)]
-    return in_steps(np.maximum(*parts)), hu
+    joined = np.zeros_like(first.share)
+    for one in (first, second):
+        box = bounding_box(one.share > 0)
+        part = in_steps(np.float32(one.hu / hu) * one.share[box])
+        np.maximum(joined[box], part, out=joined[box])
+    return joined, hu
 
 
 def _draw_names(head: Head, seed: int, stroke: Stroke | None) -> list[str]:
