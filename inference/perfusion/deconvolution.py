@@ -1,39 +1,64 @@
 """Deconvolution of tissue curves by the arterial input.
 
 The tissue curve is the convolution of the arterial input with the flow-scaled residue function,
-C(t) = ∫ a(τ) k(t - τ) dτ with k = CBF · R. Three solvers by truncated singular values:
+C(t) = ∫ a(τ) k(t - τ) dτ with k = CBF · R. The methods:
 
 ``ssvd``
-    Standard: lower-triangular Toeplitz matrix (Ostergaard 1996, Magn Reson Med 36:715). Wrong
-    where the tissue curve comes before the arterial one.
+    Standard: truncated singular values of the lower-triangular Toeplitz matrix (Ostergaard 1996,
+    Magn Reson Med 36:715). Wrong where the tissue curve comes before the arterial one.
 ``bsvd``
     Block-circulant: curves padded with zeros to twice their length, so that a delay of the tissue
     only turns the residue function around (Wu 2003, Magn Reson Med 50:164).
 ``osvd``
     Block-circulant with the smallest truncation per voxel whose residue function does not
     oscillate more than a target (same source).
+``tikhonov``
+    Block-circulant; smooth residue functions, the smoothness by generalised cross validation. It
+    is the median of what the voxels prefer: single noisy voxels choose badly, and vessels, which
+    would rule a common score, are few (Calamante 2003, Magn Reson Med 50:1237; Golub 1979).
+``fourier``
+    Block-circulant with a Wiener filter of fixed noise (Gobbel and Fike 1994, Phys Med Biol
+    39:1833).
 
-A circulant matrix is diagonal in Fourier space and its singular values are the magnitudes of the
-transformed arterial input. So the two circulant solvers need no matrix: divide spectra, drop the
-frequencies whose magnitude is below the truncation, transform back.
+All but ``ssvd`` do not depend on delay. They are filters, see :mod:`inference.perfusion.solvers`.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from inference.perfusion.solvers import (
+    Circulant,
+    CrossValidation,
+    FixedFilter,
+    OscillationSearch,
+    Quadrature,
+    Solver,
+    Toeplitz,
+)
+
 FloatArray = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Float64Array = npt.NDArray[np.float64]
-Method = Literal["osvd", "bsvd", "ssvd"]
-Quadrature = Literal["rectangle", "simpson"]
+Method = Literal["osvd", "bsvd", "ssvd", "tikhonov", "fourier"]
+Constants = dict[str, str | float | int]
 
+METHODS: tuple[Method, ...] = get_args(Method)
 TRUNCATIONS: tuple[float, ...] = tuple(np.round(np.geomspace(0.01, 0.9, 40), 5).tolist())
 """Truncations that ``osvd`` tries, in ascending order, as shares of the largest singular value."""
+BSVD_TRUNCATION = 0.1
+SSVD_TRUNCATION = 0.2
+SMOOTHNESS: tuple[float, ...] = tuple(np.round(np.geomspace(0.05, 10, 30), 5).tolist())
+"""Parameters that ``tikhonov`` chooses from, as shares of the largest singular value.
 
-_TILE_VOXELS = {"cpu": 16384, "cuda": 262144}
+A smaller one makes a residue function with a plateau ring, whatever the noise.
+"""
+WIENER_NOISE = 0.075
+"""Noise that ``fourier`` assumes, as a share of the largest singular value."""
+
+_TILE_VOXELS = {"cpu": 8192, "cuda": 262144}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +72,19 @@ class Residue:
     tmax_s : array, shape ``(voxel,)``
         Time of that maximum in seconds; negative where the tissue is ahead of the input.
     truncation : array, shape ``(voxel,)``
-        Share of the largest singular value that was used.
+        Truncation or regularisation that was used, as a share of the largest singular value.
     residue : array, shape ``(voxel, sample)`` or None
         The flow-scaled residue function in 1/s, where asked for; 2 × time samples for the
         circulant solvers, of which the second half stands for negative times.
+    constants : dict
+        The method, and every constant that shaped the result, by name.
     """
 
     flow: FloatArray
     tmax_s: FloatArray
     truncation: FloatArray
     residue: FloatArray | None = None
+    constants: Constants = field(default_factory=dict)
 
 
 def deconvolve(
@@ -83,7 +111,7 @@ def deconvolve(
         Even time axis in seconds.
     aif : array, shape ``(time,)``
         Enhancement of the artery, in the same units.
-    method : {"osvd", "bsvd", "ssvd"}
+    method : {"osvd", "bsvd", "ssvd", "tikhonov", "fourier"}
         Solver, see the module.
     device : str
         torch device.
@@ -94,7 +122,8 @@ def deconvolve(
     truncations : tuple of float
         For ``osvd``: what is tried, ascending; the last one is taken when none reaches the target.
     quadrature : {"rectangle", "simpson"}
-        How the convolution integral is summed; ``simpson`` weights neighbours (1, 4, 1) / 6.
+        How the convolution integral is summed; ``simpson`` weights neighbours (1, 4, 1) / 6. Not
+        for ``ssvd``, which sums rectangles.
     tmax_range_s : (float, float)
         Maxima outside these times are noise and not looked at.
     keep_residue : bool
@@ -105,115 +134,75 @@ def deconvolve(
     ValueError
         Shapes that do not fit, uneven times, an input without area, or an unknown method.
     """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}, expected one of {', '.join(METHODS)}")
     step = _check(concentration, times_s, aif)
+    if len(concentration) == 0:
+        empty = np.zeros(0, concentration.dtype)
+        return Residue(empty, empty, empty, np.zeros((0, 0), empty.dtype) if keep_residue else None)
     target = torch.device(device)
     values = torch.from_numpy(np.ascontiguousarray(concentration))
     artery = torch.as_tensor(np.asarray(aif), dtype=values.dtype, device=target)
-    if method == "ssvd":
-        solver: _Solver = _Toeplitz(artery, step, 0.2 if truncation is None else truncation)
-    elif method == "bsvd":
-        fixed = (0.1 if truncation is None else truncation,)
-        solver = _Circulant(artery, step, fixed, float("inf"), quadrature)
-    elif method == "osvd":
-        solver = _Circulant(artery, step, truncations, oscillation_target, quadrature)
-    else:
-        raise ValueError(f"unknown method {method!r}, expected 'osvd', 'bsvd' or 'ssvd'")
-    tile = _TILE_VOXELS[target.type]
+    size = _TILE_VOXELS[target.type]
+    tiles = [values[start : start + size] for start in range(0, len(values), size)]
+    solver, constants = _solver(
+        method, artery, step, quadrature, truncation, oscillation_target, truncations, tiles
+    )
+    constants |= {"tmax_min_s": tmax_range_s[0], "tmax_max_s": tmax_range_s[1]}
     parts = []
-    for start in range(0, len(values), tile):
-        curves = values[start : start + tile].to(target)
+    for tile in tiles:
+        curves = tile.to(target)
         residue, used = solver.solve(curves)
         flow, peak = _maximum(residue, curves.shape[1], step, tmax_range_s)
         kept = residue if keep_residue else residue[:, :0]
         parts.append([x.cpu() for x in (flow, peak, used, kept)])
-    if not parts:
-        empty = np.zeros(0, values.numpy().dtype)
-        return Residue(empty, empty, empty, np.zeros((0, 0), empty.dtype) if keep_residue else None)
     columns: list[FloatArray] = [torch.cat(c).numpy() for c in zip(*parts, strict=True)]
-    return Residue(columns[0], columns[1], columns[2], columns[3] if keep_residue else None)
+    return Residue(
+        columns[0], columns[1], columns[2], columns[3] if keep_residue else None, constants
+    )
 
 
-def oscillation_index(residue: torch.Tensor) -> torch.Tensor:
-    """Oscillation index of residue functions, shape ``(voxel,)`` (Wu 2003, equation 9).
-
-    Mean absolute second difference over the samples, as a share of the largest magnitude.
-    """
-    second = residue[:, 2:] - 2 * residue[:, 1:-1] + residue[:, :-2]
-    largest = residue.abs().amax(dim=1).clamp_min(torch.finfo(residue.dtype).tiny)
-    return second.abs().sum(dim=1) / (residue.shape[1] * largest)
-
-
-class _Circulant:
-    """Block-circulant solver in Fourier space, with one truncation or the smallest that serves."""
-
-    def __init__(
-        self,
-        artery: torch.Tensor,
-        step: float,
-        truncations: tuple[float, ...],
-        oscillation_target: float,
-        quadrature: Quadrature,
-    ) -> None:
-        self._length = 2 * len(artery)
-        padded = torch.zeros(self._length, dtype=artery.dtype, device=artery.device)
-        padded[: len(artery)] = artery
-        if quadrature == "simpson":
-            padded = (padded.roll(1) + 4 * padded + padded.roll(-1)) / 6
-        spectrum = torch.fft.rfft(padded) * step
-        magnitude = spectrum.abs()
-        largest = magnitude.max()
-        kept = {
-            tuple((magnitude >= share * largest).tolist()): share for share in reversed(truncations)
+def _solver(
+    method: Method,
+    artery: torch.Tensor,
+    step_s: float,
+    quadrature: Quadrature,
+    truncation: float | None,
+    oscillation_target: float,
+    truncations: tuple[float, ...],
+    tiles: list[torch.Tensor],
+) -> tuple[Solver, Constants]:
+    """The solver of a method, and the constants that it uses."""
+    if method == "ssvd":
+        share = SSVD_TRUNCATION if truncation is None else truncation
+        found: Constants = {"method": method, "quadrature": "rectangle", "truncation": share}
+        return Toeplitz(artery, step_s, share), found
+    circulant = Circulant(artery, step_s, quadrature)
+    constants: Constants = {"method": method, "quadrature": quadrature}
+    if method == "bsvd":
+        share = BSVD_TRUNCATION if truncation is None else truncation
+        solver = FixedFilter(circulant, circulant.truncated(share), share)
+        return solver, constants | {"truncation": share}
+    if method == "osvd":
+        return OscillationSearch(circulant, truncations, oscillation_target), constants | {
+            "oscillation_target": oscillation_target,
+            "truncations": len(truncations),
+            "truncation_min": truncations[0],
+            "truncation_max": truncations[-1],
         }
-        # Truncations between the same two singular values are one and the same filter.
-        self._truncations = tuple(sorted(kept.values()))
-        self._filters = [
-            torch.where(magnitude >= share * largest, 1 / spectrum, torch.zeros_like(spectrum))
-            for share in self._truncations
-        ]
-        self._target = oscillation_target
-
-    def solve(self, curves: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Residue functions, shape ``(voxel, 2 × time)``, and the truncations that were used."""
-        spectra = torch.fft.rfft(curves, n=self._length, dim=1)
-        residue = torch.empty((len(curves), self._length), dtype=curves.dtype, device=curves.device)
-        used = torch.empty(len(curves), dtype=curves.dtype, device=curves.device)
-        open_ = torch.arange(len(curves), device=curves.device)
-        last = len(self._truncations) - 1
-        for index, (share, inverse) in enumerate(
-            zip(self._truncations, self._filters, strict=True)
-        ):
-            found = torch.fft.irfft(spectra * inverse, n=self._length, dim=1)
-            done = oscillation_index(found) <= self._target
-            if index == last:
-                done = torch.ones_like(done)
-            residue[open_[done]] = found[done]
-            used[open_[done]] = share
-            open_, spectra = open_[~done], spectra[~done]
-            if len(open_) == 0:
-                break
-        return residue, used
-
-
-class _Toeplitz:
-    """Standard solver: pseudo-inverse of the lower-triangular convolution matrix."""
-
-    def __init__(self, artery: torch.Tensor, step: float, truncation: float) -> None:
-        samples = len(artery)
-        lag = torch.arange(samples, device=artery.device)
-        lag = lag[:, None] - lag[None, :]
-        matrix = torch.where(lag >= 0, artery[lag.clamp_min(0)], 0.0) * step
-        left, values, right = torch.linalg.svd(matrix)
-        inverse = torch.where(values >= truncation * values[0], 1 / values, 0.0)
-        self._inverse = right.T @ (inverse[:, None] * left.T)
-        self._truncation = truncation
-
-    def solve(self, curves: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Residue functions, shape ``(voxel, time)``, and the truncation that was used."""
-        return curves @ self._inverse.T, torch.full_like(curves[:, 0], self._truncation)
-
-
-_Solver = _Circulant | _Toeplitz
+    if method == "fourier":
+        solver = FixedFilter(circulant, circulant.wiener(WIENER_NOISE), WIENER_NOISE)
+        return solver, constants | {"noise": WIENER_NOISE}
+    score = CrossValidation(circulant, SMOOTHNESS)
+    best = torch.cat([score.best(tile.to(artery.device)) for tile in tiles])
+    share = SMOOTHNESS[int(best.median())]
+    solver = FixedFilter(circulant, circulant.tikhonov(share), share)
+    return solver, constants | {
+        "smoothness": share,
+        "smoothnesses": len(SMOOTHNESS),
+        "smoothness_min": SMOOTHNESS[0],
+        "smoothness_max": SMOOTHNESS[-1],
+    }
 
 
 def _maximum(
@@ -229,13 +218,12 @@ def _maximum(
     allowed = (lags * step >= range_s[0]) & (lags * step <= range_s[1])
     index = torch.where(allowed, residue, -torch.inf).argmax(dim=1, keepdim=True)
     centre = residue.gather(1, index)
-    if length > samples:
-        before, after = (index - 1) % length, (index + 1) % length
-    else:
-        before, after = (index - 1).clamp_min(0), (index + 1).clamp_max(length - 1)
+    before, after = (index - 1) % length, (index + 1) % length
     left, right = residue.gather(1, before), residue.gather(1, after)
     bend = left - 2 * centre + right
     curved = (bend < 0) & (centre >= left) & (centre >= right)
+    if length == samples:  # not circular: the ends have one neighbour
+        curved &= (index > 0) & (index < length - 1)
     shift = torch.where(curved, 0.5 * (left - right) / torch.where(curved, bend, 1.0), 0.0)
     height = centre - 0.25 * (left - right) * shift
     return height[:, 0], (lags[index] + shift)[:, 0] * step

@@ -7,23 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.perfusion.deconvolution import TRUNCATIONS, Method, deconvolve
+from inference.perfusion.deconvolution import METHODS, SMOOTHNESS, TRUNCATIONS, Method, deconvolve
 from tests.inference.perfusion.phantom import bolus, tissue_curve
 from tests.support.shared import SHARED_DATA, shared_data
 
 Array = npt.NDArray[np.float64]
 TIMES = np.arange(40.0)
-
-
-def fine_tissue(cbf: float, mtt: float, delay: float, box: bool = False) -> Array:
-    """Tissue curve at whole seconds, convolved in steps of 0.05 s, kH and density 1."""
-    step = 0.05
-    t = np.arange(0, 60, step)
-    artery = bolus(t, 8.0, 300.0)
-    lag = t - delay
-    shape = (lag < mtt) if box else np.exp(-np.maximum(lag, 0) / mtt)
-    residue = cbf / 6000 * shape * (lag >= 0)
-    return np.asarray(np.convolve(artery, residue)[: len(t)] * step)[:: round(1 / step)][:60]
 
 
 def circulant_residues(curve: Array, aif: Array, step: float, truncation: float) -> Array:
@@ -90,27 +79,41 @@ def test_ssvd_equals_matrix() -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["osvd", "bsvd"])
-def test_shift_moves_tmax_one_for_one_and_not_cbf(method: Method) -> None:
-    aif = bolus(np.arange(60.0), 12.0, 300.0)
-    still = tissue_curve(aif, 1.0, 50, 4, 0)
-    shifts = np.arange(-5, 6)
-    curves = np.stack([np.interp(np.arange(60.0) - s, np.arange(60.0), still) for s in shifts])
-    found = deconvolve(curves, np.arange(60.0), aif, method)
-    np.testing.assert_allclose(found.tmax_s - found.tmax_s[5], shifts, atol=0.2)
-    np.testing.assert_allclose(found.flow, found.flow[5], rtol=0.03)
-
-
-@given(shift=st.floats(-4, 4), mtt=st.floats(3, 12), cbf=st.floats(5, 80))
-@settings(max_examples=25, deadline=None)
-def test_fractional_delay(shift: float, mtt: float, cbf: float) -> None:
+def shifted(cbf: float, mtt: float, shifts: Array, box: bool) -> tuple[Array, Array]:
+    """Arterial input of a minute, and the same tissue at each shift; kH and density 1."""
     t = np.arange(0, 60, 0.05)
-    fine = bolus(t, 12.0, 300.0)
-    curve = tissue_curve(fine, 0.05, cbf, mtt, 0)
-    pair = np.stack([curve, np.interp(t - shift, t, curve, left=0.0)])[:, ::20]
-    found = deconvolve(pair, t[::20], fine[::20], "bsvd")
-    assert found.tmax_s[1] - found.tmax_s[0] == pytest.approx(shift, abs=0.35)
-    assert found.flow[1] == pytest.approx(found.flow[0], rel=0.06)
+    still = np.arange(-6, 60, 0.05)
+    shape = (still < mtt) if box else np.exp(-np.maximum(still, 0) / mtt)
+    artery = bolus(t, 12.0, 300.0)
+    early = bolus(t + 6, 12.0, 300.0)  # the artery 6 s sooner, for shifts before it
+    curve = np.convolve(early, (cbf / 6000 * shape * (still >= 0))[120:])[: len(t)] * 0.05
+    curves = np.stack([np.interp(t - 6 - s, t, curve, left=0.0) for s in shifts])
+    return artery[::20], curves[:, ::20]
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "ssvd"])
+@given(cbf=st.floats(5, 80), mtt=st.floats(3.4, 14), box=st.booleans(), part=st.floats(0, 0.5))
+@settings(max_examples=12, deadline=None)
+def test_shifts_move_tmax_one_for_one_and_leave_cbf(
+    method: Method, cbf: float, mtt: float, box: bool, part: float
+) -> None:
+    """-3 to 5 s. The top of a box is flat, so its maximum may jump: only its flow is asked for."""
+    shifts = np.arange(-3.0, 5.5 - part, 0.5) + part
+    aif, curves = shifted(cbf, mtt, shifts, box)
+    found = deconvolve(curves, np.arange(60.0), aif, method)
+    slope = np.polyfit(shifts, found.flow / found.flow.mean(), 1)[0]
+    assert abs(slope) < 0.02
+    if not box:
+        assert np.polyfit(shifts, found.tmax_s, 1)[0] == pytest.approx(1, abs=0.06)
+        np.testing.assert_allclose(found.tmax_s - shifts, np.mean(found.tmax_s - shifts), atol=0.5)
+
+
+def test_the_standard_method_cannot_see_tissue_ahead_of_the_artery() -> None:
+    shifts = np.arange(-3.0, 5.5, 0.5)
+    aif, curves = shifted(50.0, 4.0, shifts, box=False)
+    found = deconvolve(curves, np.arange(60.0), aif, "ssvd")
+    assert found.tmax_s.min() >= 0
+    assert np.ptp(found.flow) > 0.2 * found.flow.mean()
 
 
 @given(scale=st.floats(0.1, 10), seed=st.integers(0, 50))
@@ -134,58 +137,122 @@ def test_batch_equals_single_voxels_and_single_precision_is_close() -> None:
     np.testing.assert_allclose(short.flow, batch.flow, rtol=1e-3)
 
 
-@pytest.mark.parametrize("box", [False, True])
-def test_ranges_of_the_kudo_phantom(box: bool) -> None:
-    """CBF 2.5 to 87.5, CBV 1 to 5, MTT 3.4 to 24 s, delay 0 to 3 s (Kudo 2013, Radiology 267)."""
-    truth = [
-        (60 * cbv / mtt, cbv, mtt, delay)
-        for cbv in (1.0, 2.0, 3.0, 4.0, 5.0)
-        for mtt in (3.43, 4.0, 4.8, 6.0, 8.0, 12.0, 24.0)
-        for delay in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+@pytest.fixture(scope="module")
+def osipi() -> list[tuple[Array, Array, float, float, float]]:
+    """Tissue, artery, time step in s, CBF and CBV of the reference object."""
+    path = SHARED_DATA / "osipi-dsc" / "dsc_data.csv"
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 14
+    return [
+        (
+            np.array(row["C_tis"].split(), float),
+            np.array(row["C_aif"].split(), float),
+            float(row["tr"]),
+            float(row["cbf"]),
+            float(row["cbv"]),
+        )
+        for row in rows
     ]
-    t = np.arange(60.0)
-    aif = bolus(t, 8.0, 300.0)
-    curves = np.stack([fine_tissue(cbf, mtt, delay, box) for cbf, _, mtt, delay in truth])
-    curves += np.random.default_rng(0).normal(0, 0.25, curves.shape)
-    found = deconvolve(curves, t, aif)
-    cbf, cbv, mtt, delay = np.array(truth).T
-    cbf_found, cbv_found = 6000 * found.flow, 100 * curves.sum(axis=1) / aif.sum()
-    assert np.corrcoef(cbf, cbf_found)[0, 1] > 0.9
-    assert np.corrcoef(cbv, cbv_found)[0, 1] > 0.9
-    assert np.corrcoef(mtt, 60 * cbv_found / cbf_found)[0, 1] > 0.9
-    # Tmax holds part of MTT, so delays are compared at equal MTT; a long box has no one maximum.
-    for one in np.unique(mtt[mtt <= 6]):
-        same = (mtt == one) & (cbv >= 2)
-        assert np.corrcoef(delay[same], found.tmax_s[same])[0, 1] > 0.9
-    slope = np.polyfit(delay, cbf_found / cbf, 1)[0]
-    assert abs(slope) < 0.02
 
 
 @shared_data
-def test_osipi_reference_object() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_osipi_reference_object(
+    osipi: list[tuple[Array, Array, float, float, float]], method: Method
+) -> None:
+    """OSIPI's tolerance for all pairs, and half of it for at least 11, with no constant set."""
+    close = 0
+    for curve, aif, step, cbf, cbv in osipi:
+        found = deconvolve(curve[None], step * np.arange(float(len(aif))), aif, method)
+        off_cbf = abs(6000 * float(found.flow[0]) - cbf)
+        off_cbv = abs(100 * curve.sum() / aif.sum() - cbv)
+        assert off_cbf <= 15 + 0.1 * cbf
+        assert off_cbv <= 1 + 0.1 * cbv
+        close += off_cbf <= 7.5 + 0.05 * cbf and off_cbv <= 0.5 + 0.05 * cbv
+    assert close >= 11
+
+
+@shared_data
+def test_osipi_reference_object_with_more_oscillation(
+    osipi: list[tuple[Array, Array, float, float, float]],
+) -> None:
     """Half of OSIPI's tolerance for CBF; curves of high signal-to-noise allow more oscillation.
 
     The reference curves were summed by rectangles, which adds half a time step to the area of an
     exponential residue function: the expected CBV says so.
     """
-    path = SHARED_DATA / "osipi-dsc" / "dsc_data.csv"
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 14
-    for row in rows:
-        curve = np.array(row["C_tis"].split(), float)
-        aif = np.array(row["C_aif"].split(), float)
-        step, cbf, cbv = (float(row[k]) for k in ("tr", "cbf", "cbv"))
-        found = deconvolve(
-            curve[None], step * np.arange(float(len(aif))), aif, oscillation_target=0.095
-        )
+    for curve, aif, step, cbf, cbv in osipi:
+        times = step * np.arange(float(len(aif)))
+        found = deconvolve(curve[None], times, aif, oscillation_target=0.095)
         assert 6000 * found.flow[0] == pytest.approx(cbf, abs=7.5 + 0.05 * cbf)
         expected = cbv + cbf / 60 * step / 2
         assert 100 * curve.sum() / aif.sum() == pytest.approx(expected, abs=0.5)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_any_number_of_threads_gives_the_same_bytes(method: Method) -> None:
+    aif, curves = noisy_case(9)
+    random = np.random.default_rng(9)
+    many = np.repeat(curves, 753, axis=0) + random.normal(0, 1, (3012, 40))
+    many = many.astype(np.float32)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(deconvolve(many, TIMES, aif, method, keep_residue=True))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for name in ("flow", "tmax_s", "truncation", "residue"):
+            assert getattr(other, name).tobytes() == getattr(found[0], name).tobytes()
+        assert other.constants == found[0].constants
+
+
+@pytest.mark.parametrize(
+    ("method", "constants"),
+    [
+        ("ssvd", {"quadrature": "rectangle", "truncation": 0.2}),
+        ("bsvd", {"quadrature": "simpson", "truncation": 0.1}),
+        (
+            "osvd",
+            {
+                "quadrature": "simpson", "oscillation_target": 0.035,
+                "truncations": 40, "truncation_min": 0.01, "truncation_max": 0.9,
+            },
+        ),
+        ("fourier", {"quadrature": "simpson", "noise": 0.075}),
+    ],
+)  # fmt: skip
+def test_constants_are_recorded(method: Method, constants: dict[str, float | str]) -> None:
+    aif, curves = noisy_case(3)
+    found = deconvolve(curves, TIMES, aif, method, quadrature="simpson", tmax_range_s=(-4.0, 20.0))
+    assert found.constants == constants | {
+        "method": method, "tmax_min_s": -4.0, "tmax_max_s": 20.0
+    }  # fmt: skip
+
+
+def test_the_smoothness_that_was_chosen_is_recorded() -> None:
+    aif, curves = noisy_case(3)
+    found = deconvolve(curves, TIMES, aif, "tikhonov")
+    assert found.constants["smoothness"] == found.truncation[0] == found.truncation[-1]
+    assert found.constants["smoothness"] in SMOOTHNESS
+
+
+def test_a_few_vessels_do_not_rule_the_smoothness_of_tissue() -> None:
+    random = np.random.default_rng(6)
+    aif = bolus(TIMES, 6.0, 300.0)
+    tissue = tissue_curve(aif, 1.0, 50, 4, 1) + random.normal(0, 1.5, (400, 40))
+    vessels = aif + random.normal(0, 1.5, (20, 40))
+    alone = deconvolve(tissue, TIMES, aif, "tikhonov")
+    together = deconvolve(np.vstack([tissue, vessels]), TIMES, aif, "tikhonov")
+    places = [SMOOTHNESS.index(float(x.constants["smoothness"])) for x in (alone, together)]
+    assert abs(places[0] - places[1]) <= 1
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("method", ["osvd", "bsvd", "ssvd"])
+@pytest.mark.parametrize("method", METHODS)
 def test_cuda_agrees_with_cpu(method: Method) -> None:
     aif, curves = noisy_case(7)
     curves = np.repeat(curves, 500, axis=0).astype(np.float32)

@@ -1,0 +1,1 @@
+"""How well engines and networks measure what is known."""
