@@ -5,6 +5,7 @@ Subcommands of other packages come from the entry-point group ``strokenode.comma
 
 import json
 import logging
+import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -118,6 +119,7 @@ def process(
     pipeline: Annotated[list[str] | None, typer.Option(help="Run only these pipelines.")] = None,
     method: Annotated[str, typer.Option(help=" | ".join(_METHODS))] = "auto",
     nifti: Annotated[bool, typer.Option("--nifti", help="Write NIfTI files as well.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Write the pages as PNG as well.")] = False,
     as_json: JsonOption = False,
     config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
@@ -151,7 +153,7 @@ def process(
             folder, lambda fraction: bar.update(reading, completed=fraction)
         )
         output.mkdir(parents=True, exist_ok=True)
-        processor = Processor(settings, output, device, nifti)
+        processor = Processor(settings, output, device, nifti, png)
         for item in found:
             for chosen in processor.pipelines_for(item, wanted):
                 task = bar.add_task(chosen.name, total=1.0)
@@ -254,6 +256,8 @@ def version() -> None:
 
 def main() -> None:
     """Entry point of ``strokenode``; expected errors end in one clear message."""
+    # Idle threads of OpenMP that spin take the cores from other workers: ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for entry in sorted(entry_points(group="strokenode.commands"), key=lambda item: item.name):
         app.add_typer(entry.load(), name=entry.name)
     try:

@@ -13,7 +13,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from pydicom.uid import generate_uid
+from PIL import Image
+from pydicom import dcmread
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from dicom_node.assemble.classify import Classification, classify
 from dicom_node.assemble.completeness import Completeness, completeness
@@ -98,12 +100,13 @@ def refusal(found: Found, everything: list[Found], unreadable: int) -> str | Non
 
 @dataclass(frozen=True)
 class Processor:
-    """Runs the pipelines on acquisitions and writes DICOM, NIfTI and results.json."""
+    """Runs the pipelines on acquisitions; writes DICOM and, where wanted, NIfTI and PNG files."""
 
     config: Config
     output: Path
     device: str
     nifti: bool = False
+    png: bool = False
     _used: set[Path] = field(default_factory=set)
 
     def pipelines_for(self, found: Found, wanted: list[str]) -> list[Pipeline]:
@@ -153,6 +156,8 @@ class Processor:
         written = write_results(result, source, run, Wants(), table, folder / "dicom")
         if self.nifti:
             write_nifti(result, folder)
+        if self.png:
+            write_png(written, folder / "pages")
         return written
 
     def _folder(self, study_uid: str, pipeline: Pipeline) -> Path:
@@ -202,6 +207,14 @@ def _save(data: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
     image = nibabel.Nifti1Image(volume, affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm", "sec")  # type: ignore[no-untyped-call]
     nibabel.save(image, path)
+
+
+def write_png(written: list[WrittenObject], folder: Path) -> None:
+    """Every page among the written objects as ``ROLE_NUMBER.png``, the DICOM file's pixels."""
+    folder.mkdir()
+    for item in written:
+        if item.sop_class_uid == SecondaryCaptureImageStorage:
+            Image.fromarray(dcmread(item.path).pixel_array).save(folder / f"{item.path.stem}.png")
 
 
 def write_json(document: Any, path: Path) -> None:

@@ -10,6 +10,7 @@ from inference.geometry import Geometry
 from inference.quantities import Quantity
 
 Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Status = Literal["ok", "not_analysed", "failed"]
 Side = Literal["L", "R", "both"]
@@ -68,6 +69,23 @@ class Measurement:
     unit: str
 
 
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A course over time that the reader should see, such as the arterial input or the motion.
+
+    ``times_s`` and ``values`` have shape ``(time,)``, ``values`` in ``unit`` (UCUM);
+    ``voxels_mm`` of shape ``(voxel, 3)`` holds the places it was measured at (LPS), None where it
+    belongs to no place.
+    """
+
+    name: str
+    label: str
+    times_s: Float64Array
+    values: Float64Array
+    unit: str
+    voxels_mm: Float64Array | None = None
+
+
 @dataclass(frozen=True)
 class Finding:
     """A yes or no with its probability where one is known; ``present`` None: cannot be told."""
@@ -114,6 +132,7 @@ class PipelineResult:
     findings: tuple[Finding, ...] = ()
     warnings: tuple[Warning, ...] = ()
     criteria: tuple[Criterion, ...] = ()
+    curves: tuple[Curve, ...] = ()
     side: Side | None = None
     parameters: dict[str, str | float | int | bool] = field(default_factory=dict)
     timings_s: dict[str, float] = field(default_factory=dict)

@@ -11,33 +11,38 @@ RGBArray = npt.NDArray[np.uint8]
 RGB = tuple[int, int, int]
 
 REGION_COLOURS: dict[str, RGB] = {
-    "core": (235, 60, 60),
-    "hypoperfused": (245, 205, 50),
+    "core": (245, 50, 160),
+    "hypoperfused": (130, 225, 60),
     "ich": (235, 60, 60),
     "ht": (235, 60, 60),
 }
 OTHER_REGION: RGB = (80, 190, 250)
 
+_WORSE_WHEN_HIGH = frozenset({"mtt", "tmax", "ttp", "ht_risk"})
 _OPPOSITE = {"L": "R", "P": "A", "H": "F"}
 _OBLIQUE = 0.3
 
 
 @cache
-def _colours() -> RGBArray:
+def _colours(name: str) -> RGBArray:
     from matplotlib import colormaps
 
-    return np.asarray(colormaps["turbo"](np.arange(256), bytes=True)[:, :3], np.uint8)
+    return np.asarray(colormaps[name](np.arange(256), bytes=True)[:, :3], np.uint8)
 
 
-def colourise(values: npt.NDArray[np.float32], low: float, high: float) -> RGBArray:
-    """Turbo colours of ``values`` between ``low`` and ``high``; black where not finite.
+def colourise(values: npt.NDArray[np.float32], low: float, high: float, quantity: str) -> RGBArray:
+    """Colours of ``values`` between ``low`` and ``high``; black where not finite.
 
-    Adds an axis of length 3 (red, green, blue).
+    Lightness grows evenly with the value, which colour-blind readers see too (colour maps of Smith
+    and van der Walt 2015): plasma where high values are the bad ones, such as delays, viridis for
+    all else. Adds an axis of length 3 (red, green, blue).
     """
     measured = np.isfinite(values)
     index = np.clip((np.where(measured, values, low) - low) / (high - low) * 255, 0, 255)
-    colours = _colours()[np.rint(index).astype(np.intp)]
-    return np.asarray(np.where(measured[..., None], colours, 0), np.uint8)
+    colours = _colours("plasma" if quantity in _WORSE_WHEN_HIGH else "viridis")
+    return np.asarray(
+        np.where(measured[..., None], colours[np.rint(index).astype(np.intp)], 0), np.uint8
+    )
 
 
 def greyscale(values: npt.NDArray[np.float32], low: float, high: float) -> RGBArray:

@@ -16,8 +16,9 @@ from dicom_node.write.modules import MANUFACTURER, add_common_modules, reference
 from dicom_node.write.segmentation import CATEGORY, segmented_property, tracking_uid
 from dicom_node.write.source import ImageReference
 from dicom_node.write.text import (
+    MET,
     RESEARCH_USE,
-    number,
+    criterion_inputs,
     parameter_lines,
     plain,
     training_statement,
@@ -177,7 +178,7 @@ def _comments(result: PipelineResult) -> list[str]:
         texts.append(f"{_STATUS[result.status]}: {plain(result.reason) or 'no reason was given'}")
     texts += [f"Warning: {warning_text(w)}" for w in result.warnings]
     if result.status == "ok":
-        texts += [_criterion_text(c) for c in result.criteria]
+        texts += [_criterion_text(c, result) for c in result.criteria]
     trained = training_statement(result)
     return [*texts, trained] if trained else texts
 
@@ -190,13 +191,9 @@ def _comment(text: str) -> hd.sr.TextContentItem:
     )
 
 
-def _criterion_text(criterion: Criterion) -> str:
-    met = {True: "met", False: "not met", None: "cannot be told"}[criterion.met]
-    inputs = ", ".join(
-        f"{name} {'unknown' if value is None else number(value)}"
-        for name, value in criterion.inputs.items()
-    )
-    return f"Criterion {criterion.name}: {met} ({inputs})"
+def _criterion_text(criterion: Criterion, result: PipelineResult) -> str:
+    inputs = criterion_inputs(criterion, result.measurements)
+    return f"Criterion {criterion.name}: {MET[criterion.met]} ({inputs})"
 
 
 def _warning_evaluation(code: str) -> hd.sr.QualitativeEvaluation:
@@ -219,7 +216,7 @@ def _evaluations(result: PipelineResult) -> list[hd.sr.QualitativeEvaluation]:
             False: codes.DCM.Absent,
             None: codes.DCM.PresenceUndetermined,
         }[finding.present]
-        evaluations.append(hd.sr.QualitativeEvaluation(_finding_code(finding), present))
+        evaluations.append(hd.sr.QualitativeEvaluation(finding_code(finding), present))
     for criterion in result.criteria:
         met = {True: codes.SCT.Yes, False: codes.SCT.No, None: codes.SCT.Unknown}[criterion.met]
         name = own_code(criterion.name, f"Criterion {criterion.name} met")
@@ -249,13 +246,14 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _finding_code(finding: Finding) -> Code:
+def finding_code(finding: Finding) -> Code:
+    """What is found or not, as a code."""
     meaning = finding.name.replace("_", " ")
     return _FINDINGS.get(finding.name) or own_code(finding.name, meaning.capitalize())
 
 
 def _probability(finding: Finding) -> hd.sr.Measurement:
-    meaning = f"Probability of {_finding_code(finding).meaning.lower()}"
+    meaning = f"Probability of {finding_code(finding).meaning.lower()}"
     return hd.sr.Measurement(
         name=own_code(f"p_{finding.name}", meaning),
         value=_rounded(finding.probability or 0.0),

@@ -16,7 +16,7 @@ from dicom_node.write.layers import Layer, image_layer, map_layer
 from dicom_node.write.modules import save
 from dicom_node.write.parametric_map import parametric_map
 from dicom_node.write.report import WrittenRegion, report
-from dicom_node.write.secondary_capture import SUMMARY_ROLE, colour_captures, summary_captures
+from dicom_node.write.secondary_capture import captures
 from dicom_node.write.segmentation import segmentation_object
 from dicom_node.write.series import DEFAULT_SERIES
 from dicom_node.write.source import ImageReference, SourceImages
@@ -136,12 +136,8 @@ class _Writer:
 
     def _pictures(self, images: Sequence[Layer], maps: Sequence[Layer]) -> list[WrittenObject]:
         written = []
-        if images:
-            captures = summary_captures(images[0], self._context)
-            written += self._save(SUMMARY_ROLE, captures)
-        for layer in maps:
-            captures = colour_captures(layer, self._context)
-            written += self._save(f"{layer.role}_colour", captures)
+        for role, pages in captures(images, maps, self._context):
+            written += self._save(role, pages)
         return written
 
     def _segmentations(

@@ -1,6 +1,7 @@
-"""Colour pages as Secondary Capture images."""
+"""Pages as Secondary Capture images, in the order in which they are read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,98 +9,59 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from dicom_node.write.colour import RGB, RGBArray, colourise, greyscale, region_colour
+from dicom_node.write.colour import RGBArray
 from dicom_node.write.context import WriteContext
 from dicom_node.write.layers import Layer, derivation_description, image_comments
+from dicom_node.write.maps_page import TOGETHER, map_pages, maps_page
 from dicom_node.write.modules import (
     add_body_part,
     add_common_modules,
     add_lossy_compression,
     code_item,
 )
-from dicom_node.write.pages import ColourBar, PageText, Stack, pages
-from dicom_node.write.text import (
-    RESEARCH_USE,
-    number,
-    plain,
-    training_statement,
-    warning_text,
-)
-
-SUMMARY_ROLE = "summary"
-_SIDES = {"L": "left", "R": "right", "both": "both"}
-_LONGEST_WARNING = 120
-_WHITE: RGB = (235, 235, 235)
+from dicom_node.write.quality_page import quality_page
+from dicom_node.write.summary_page import summary_pages
 
 
-def colour_captures(layer: Layer, context: WriteContext) -> Iterator[Dataset]:
-    """Pages of one parameter map with its colour bar; InstanceNumber from 1."""
-    low, high = layer.window
+def captures(
+    images: Sequence[Layer], maps: Sequence[Layer], context: WriteContext
+) -> Iterator[tuple[str, Iterator[Dataset]]]:
+    """Every series of pages with its role, the one to be read first in front.
 
-    def render(values: npt.NDArray[np.float32]) -> RGBArray:
-        return colourise(values, low, high)
-
-    stack = Stack(layer.data, layer.geometry, render)
-    text = _page_text(f"{layer.label} ({layer.unit_label})", context)
-    bar = ColourBar(low, high, layer.unit_label)
-    for index, page in enumerate(pages(stack, text, bar), start=1):
-        yield _capture(page, layer, context, role=f"{layer.role}_colour", index=index)
-
-
-def summary_captures(layer: Layer, context: WriteContext) -> Iterator[Dataset]:
-    """Pages of a derived image with every segmented region and the measured numbers beside it."""
-    low, high = layer.window
-
-    def render(values: npt.NDArray[np.float32]) -> RGBArray:
-        return greyscale(values, low, high)
-
-    regions = [
-        s
-        for s in sorted(context.result.segmentations, key=lambda s: -int(s.mask.sum()))
-        if s.mask.shape == layer.data.shape
-    ]
-    overlays = tuple((s.mask, region_colour(s.name)) for s in regions)
-    stack = Stack(layer.data, layer.geometry, render, overlays, floor=low)
-    panel = [(plain(s.label), region_colour(s.name)) for s in regions if s.mask.any()]
-    panel += [(line, _WHITE) for line in _measured(context)]
-    text = _page_text(f"Summary, regions on {layer.label.lower()}", context, tuple(panel))
-    for index, page in enumerate(pages(stack, text, None), start=1):
-        yield _capture(page, layer, context, role=SUMMARY_ROLE, index=index)
+    ``summary`` lies on the first derived image; ``maps`` shows those of CBF, CBV, MTT and Tmax
+    that there are; ``quality`` comes where there are curves; then follows every map by itself.
+    """
+    if images:
+        shown = _shown(images[0], maps)
+        pages = summary_pages(images[0], shown, context)
+        yield "summary", _series("summary", pages, images[0], context)
+    together = [layer for name in TOGETHER for layer in maps if layer.role == name]
+    if together:
+        labels = ", ".join(layer.label for layer in together)
+        made_from = replace(together[0], description=f"{labels} side by side")
+        yield "maps", _series("maps", [maps_page(together, context)], made_from, context)
+    if images and context.result.curves:
+        page = quality_page(images[0], shown, context)
+        yield "quality", _series("quality", [page], images[0], context)
+    for layer in maps:
+        role = f"{layer.role}_colour"
+        yield role, _series(role, map_pages(layer, context), layer, context)
 
 
-def _measured(context: WriteContext) -> list[str]:
-    """Side and measurements, a line for the name and one for the value."""
-    side = context.result.side
-    lines = [] if side is None else [f"Side: {_SIDES[side]}"]
-    for measurement in context.result.measurements:
-        if measurement.value is None:
-            value = "not defined"
-        elif measurement.unit.lower() == "ml":
-            value = f"{measurement.value:.1f} mL"
-        else:
-            value = f"{number(measurement.value)} {measurement.unit}".removesuffix(" 1")
-        lines += [plain(measurement.label), f"  {plain(value)}"]
-    return lines
+def _shown(image: Layer, maps: Sequence[Layer]) -> npt.NDArray[np.bool_]:
+    """What pages on an image must show: what was mapped on its grid, or all that is bright."""
+    measured = [np.isfinite(m.data) for m in maps if m.data.shape == image.data.shape]
+    if measured:
+        return np.asarray(np.logical_or.reduce(measured))
+    return np.asarray(image.data > image.window[0])
 
 
-def _page_text(
-    title: str, context: WriteContext, panel: tuple[tuple[str, RGB], ...] = ()
-) -> PageText:
-    result = context.result
-    warnings = "; ".join(warning_text(w) for w in result.warnings)
-    if len(warnings) > _LONGEST_WARNING:
-        listed = ", ".join(dict.fromkeys(plain(w.code) for w in result.warnings))
-        warnings = f"{listed} (see the report)"
-    made_by = plain(
-        f"StrokeNode {context.run.software_version}, {result.pipeline} {result.version}"
-    )
-    trained = training_statement(result)
-    return PageText(
-        title=plain(title),
-        warnings=f"WARNING  {warnings}" if warnings else "",
-        footer="   ".join(part for part in (RESEARCH_USE, plain(made_by), trained) if part),
-        panel=panel,
-    )
+def _series(
+    role: str, pages: Iterable[RGBArray], layer: Layer, context: WriteContext
+) -> Iterator[Dataset]:
+    """The pages of one series, InstanceNumber from 1; ``layer`` says what they were made from."""
+    for index, page in enumerate(pages, start=1):
+        yield _capture(page, layer, context, role=role, index=index)
 
 
 def _capture(

@@ -21,6 +21,8 @@ def _entry(number: int, description: str) -> SeriesEntry:
 DEFAULT_SERIES: dict[str, SeriesEntry] = {
     "report": _entry(9100, "StrokeNode report"),
     "summary": _entry(9101, "StrokeNode summary"),
+    "maps": _entry(9102, "StrokeNode maps"),
+    "quality": _entry(9103, "StrokeNode quality"),
     "baseline": _entry(9110, "StrokeNode baseline mean"),
     "ncct": _entry(9111, "StrokeNode derived NCCT"),
     "cbf": _entry(9121, "StrokeNode CBF"),

@@ -7,11 +7,17 @@ SpecificCharacterSet of their source.
 import math
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
-from inference.results import PipelineResult, Warning
+from inference.results import Criterion, Measurement, PipelineResult, Warning
 
 RESEARCH_USE = "RESEARCH USE ONLY; not for clinical decisions"
 
+MET = {True: "met", False: "not met", None: "cannot be told"}
+
+_DISTRUSTED = frozenset(
+    {"aif_late", "incomplete", "motion", "timing_guessed", "truncated", "weak_bolus"}
+)
 _SPELLED = str.maketrans(
     {
         "\u2265": ">=", "\u2264": "<=", "\u00d7": "x", "\u00b7": ".", "\u00b5": "u", "\u03bc": "u",
@@ -62,6 +68,38 @@ def warning_text(warning: Warning) -> str:
     """One warning in full, with its number."""
     value = "" if warning.value is None else f" ({number(warning.value)})"
     return plain(f"{warning.code}: {warning.text}{value}")
+
+
+def distrusted_codes(warnings: Sequence[Warning]) -> list[str]:
+    """Codes of the warnings after which no number of the result may be relied on.
+
+    After the others, such as low coverage, the numbers hold for what was measured.
+    """
+    return list(dict.fromkeys(w.code for w in warnings if w.code in _DISTRUSTED))
+
+
+def value_text(measurement: Measurement) -> str:
+    """A measured value with its unit, ``n/a`` where it is not defined."""
+    value, unit = measurement.value, measurement.unit
+    if value is None:
+        return "n/a"
+    if unit.lower() == "ml":
+        return f"{value:.1f} mL" if abs(value) < 99.95 else f"{value:.0f} mL"
+    if unit == "1":
+        return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"
+    return plain(f"{number(value)} {unit}")
+
+
+def criterion_inputs(criterion: Criterion, measurements: Sequence[Measurement]) -> str:
+    """What a criterion was decided by; measurements among it with their labels and units."""
+    known = {measurement.name: measurement for measurement in measurements}
+    parts = []
+    for name, value in criterion.inputs.items():
+        if name in known:
+            parts.append(f"{known[name].label} {value_text(replace(known[name], value=value))}")
+        else:
+            parts.append(f"{name} {'unknown' if value is None else number(value)}")
+    return plain(", ".join(parts))
 
 
 def parameter_lines(result: PipelineResult) -> list[str]:

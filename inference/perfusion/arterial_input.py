@@ -1,112 +1,109 @@
-"""Arterial input and venous output function, found without a reader.
+"""Arterial input and venous output function, found without a reader or where a reader points.
 
-Features of bright voxels come from a lightly median-filtered copy of their curves, before any
-smoothing would mix vessel and tissue. Arteries are high, early and narrow, and ahead of the
-tissue; clusters are judged by their bright core and grown only over voxels of the same timing, so
-that one more voxel does not change the shape of the curve. The vein is the strongest of the late
-curves; the ratio of its area to the artery's undoes the artery's partial volume.
+Arteries are high, early and narrow, and ahead of the tissue. The best cluster of voxels is looked
+for on the left, on the right and near the midline; clusters grow over voxels of the same timing
+only, so that one more voxel does not change the shape of the curve. Behind an occlusion an artery
+fills late and wide: the cluster that is earliest, tallest and narrowest is used, and why the
+others were not is kept.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from inference.errors import NotAnalysable
 from inference.geometry import Geometry
-from inference.perfusion.concentration import Baseline, onset
+from inference.perfusion.concentration import Baseline
+from inference.perfusion.tissue_curve import TissueCurve
+from inference.perfusion.venous_output import (
+    late_voxels,
+    strongest,
+    venous_groups,
+    venous_score,
+)
+from inference.perfusion.vessel_curves import (
+    CORE_VOXELS,
+    BoolArray,
+    Candidates,
+    Float64Array,
+    IntArray,
+    VesselCurve,
+    best_fitting,
+    cluster_curve,
+    feeds_tissue,
+    find_candidates,
+    interval_at,
+)
 from inference.preprocess.frames import Frames
-from inference.preprocess.morphology import components
+from inference.preprocess.midplane import Midplane
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+Place = Literal["left", "right", "midline"]
+Point = tuple[float, float, float]
 
-_PEAK_NOISE = 6.0
-_ARRIVAL_NOISE = 4.0
-_ARRIVAL_SHARE = 0.1
 _BRIGHT_SHARE = 0.002
 _CANDIDATE_SHARE = 0.25
-_MOST_CANDIDATES = 20_000
 _WIDTH_S = (3.0, 20.0)
 _CUT_SHARE = 0.5
 _AHEAD_S = 2.0
-_ARRIVAL_WEIGHT = 3.5
+_LATE_S = 2.0
+_MISFIT = 0.1
+# The brain's curve is a mean over many transit times: true arteries miss it by this much.
+_LEAST_MISFIT = 0.02
 _TIMING_S = 1.0
 _CORE_PEAK_SHARE = 0.5
-_SEEDS = 40
-_CORE_VOXELS = 4
+_SEEDS = 20
 _MOST_VOXELS = 12
-_VEIN_VOXELS = 20
-_VEIN_PEAK_SHARE = 0.5
-_VEIN_LATEST_S = 12.0
-_VEIN_UNREST_SHARE = 0.25
-_PARTIAL_VOLUME = (1.0, 2.5)
-TRUNCATED_TAIL = 0.3
+_MIDLINE_MM = 8.0
+_REACH_MM = 6.0
+_TOLD_VEINS = 3
+_NEAR_S = 0.5
+_NEAR_SHARE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class VesselCurve:
-    """Mean enhancement of a cluster of vessel voxels, and what its shape says.
+class Candidate:
+    """A cluster that was considered as the arterial input or the venous output function.
 
-    Parameters
-    ----------
-    curve : array, shape ``(time,)``
-        Enhancement in HU.
-    voxels : array, shape ``(voxel, 3)``
-        Slice, row and column indices on the searched grid.
-    position_mm : array, shape ``(3,)``
-        Centre of the voxels, LPS.
-    arrival_s, peak_time_s, width_s : float
-        Onset, time of the maximum and full width at half maximum. A curve that has not come down
-        to half by the end of the scan has an infinite width.
-    peak_hu, tail_hu : float
-        Maximum, and mean of the last three samples.
+    ``score`` is that of :func:`arterial_score` or ``venous_score``; the highest one is used.
+    ``rejected`` says why this one was not; it is empty for the one that is used.
     """
 
-    curve: Float64Array
-    voxels: IntArray
-    position_mm: Float64Array
-    arrival_s: float
-    peak_time_s: float
-    width_s: float
-    peak_hu: float
-    tail_hu: float
+    vessel: Literal["artery", "vein"]
+    place: Place
+    curve: VesselCurve
+    score: float
+    rejected: str
 
-    @property
-    def tail_share(self) -> float:
-        """What is left of the peak at the end of the scan."""
-        return self.tail_hu / self.peak_hu
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidates:
-    """Bright voxels: indices ``(voxel, 3)``, curves ``(voxel, time)`` and one feature each."""
-
-    index: IntArray
-    raw: Float32Array
-    smooth: Float32Array
-    peak: Float64Array
-    peak_time: Float64Array
-    arrival: Float64Array
-    width: Float64Array
-
-    def take(self, which: BoolArray | IntArray) -> "_Candidates":
-        return _Candidates(
-            self.index[which],
-            self.raw[which],
-            self.smooth[which],
-            self.peak[which],
-            self.peak_time[which],
-            self.arrival[which],
-            self.width[which],
+    def reason(self) -> str:
+        """Where the cluster lies, its numbers, and the choice, in one line."""
+        x, y, z = self.curve.position_mm
+        return (
+            f"{self.place} (L {x:.0f}, P {y:.0f}, S {z:.0f} mm): peak {self.curve.peak_hu:.0f} HU, "
+            f"arrival {self.curve.arrival_s:.1f} s, width {self.curve.width_s:.1f} s; "
+            + (f"not used: {self.rejected}" if self.rejected else "used")
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Vessels:
+    """Arterial input, venous output function (None: not found), and all that was considered."""
+
+    artery: VesselCurve
+    vein: VesselCurve | None
+    candidates: tuple[Candidate, ...]
+
+
 def find_vessels(
-    frames: Frames, baseline: Baseline, cavity: BoolArray, tissue_peak_s: float
-) -> tuple[VesselCurve, VesselCurve | None]:
+    frames: Frames,
+    baseline: Baseline,
+    cavity: BoolArray,
+    tissue: TissueCurve,
+    midplane: Midplane,
+    *,
+    artery_at_mm: Point | None = None,
+    vein_at_mm: Point | None = None,
+) -> Vessels:
     """Find the arterial input and, where there is one, the venous output function.
 
     Parameters
@@ -117,182 +114,157 @@ def find_vessels(
         Of these frames.
     cavity : array, shape ``(slice, row, column)``
         Where vessels are looked for.
-    tissue_peak_s : float
-        From :func:`tissue_peak_time`: arteries must be ahead of it.
+    tissue : TissueCurve
+        Arteries are ahead of it and feed it, veins drain it.
+    midplane : Midplane
+        Tells left from right.
+    artery_at_mm, vein_at_mm : (x, y, z), optional
+        Where a reader sees the vessel, LPS: its best voxels within 6 mm are used.
 
     Raises
     ------
     NotAnalysable
-        No curve looks like an artery.
+        No curve looks like an artery, or none near the given place like a vessel.
     """
-    times = frames.times_s
-    found = _candidates(frames, baseline, cavity)
-    artery = _artery(found, times, tissue_peak_s, frames.geometry)
-    vein = _vein(found, times, artery, tissue_peak_s, frames.geometry)
-    return artery, vein
+    found = find_candidates(frames, baseline, cavity, tissue)
+    found = found.take(found.peak >= _floor(found.peak, int(cavity.sum())))
+    if artery_at_mm is None:
+        arteries = _arteries(found, frames, tissue, midplane)
+    else:
+        near = _near(frames, baseline, tissue, artery_at_mm, "an artery")
+        score, curve = _best_cluster(near, frames, tissue)
+        arteries = [Candidate("artery", _place(curve, midplane), curve, score, "")]
+    artery = arteries[0].curve
+    if vein_at_mm is None:
+        veins = _veins(found, artery, tissue, frames, midplane)
+    else:
+        near = _near(frames, baseline, tissue, vein_at_mm, "a vein")
+        late = np.flatnonzero(late_voxels(near, artery))
+        if not len(late):
+            raise NotAnalysable(
+                f"no curve within {_REACH_MM:.0f} mm of the given vein peaks after the artery "
+                f"({artery.peak_time_s:.1f} s): choose a large sinus"
+            )
+        curve = strongest(near, late, frames, tissue)
+        score = venous_score(curve, tissue, frames)
+        veins = [Candidate("vein", _place(curve, midplane), curve, score, "")]
+    return Vessels(artery, veins[0].curve if veins else None, (*arteries, *veins))
 
 
-def tissue_peak_time(frames: Frames, tissue: BoolArray) -> float:
-    """Time at which the whole parenchyma is brightest."""
-    curve = np.array([volume[tissue].mean(dtype=np.float64) for volume in frames.data])
-    peak = int(np.argmax(curve[1:-1] + 0.5 * (curve[:-2] + curve[2:]))) + 1
-    return float(frames.times_s[peak])
+def _floor(peaks: Float64Array, cavity_voxels: int) -> float:
+    """A quarter of what the brightest voxels, 0.2 % of the cavity, enhance by at least, HU."""
+    bright = np.sort(peaks)[::-1][: max(1, round(_BRIGHT_SHARE * cavity_voxels))]
+    return _CANDIDATE_SHARE * float(bright[-1]) if len(bright) else 0.0
 
 
-def partial_volume_factor(artery: VesselCurve, vein: VesselCurve | None) -> float:
-    """Factor by which the artery's curve is too low for its partial volume with tissue.
-
-    The ratio of the vein's to the artery's area, where it lies between 1 and 2.5 and the scan saw
-    the vein's bolus to its end; otherwise 1.
-    """
-    if vein is None or vein.tail_share > TRUNCATED_TAIL:
-        return 1.0
-    ratio = float(vein.curve.sum() / artery.curve.sum())
-    return ratio if _PARTIAL_VOLUME[0] < ratio < _PARTIAL_VOLUME[1] else 1.0
-
-
-def describe_curve(
-    curve: Float64Array, times_s: Float64Array, voxels: IntArray, geometry: Geometry
-) -> VesselCurve:
-    """Measure onset, peak, width and tail of a vessel's mean curve."""
-    peak = int(np.argmax(curve))
-    height = float(curve[peak])
-    arrival = onset(curve, times_s, peak, _ARRIVAL_SHARE * height)
-    position = np.mean([geometry.voxel_to_lps(int(s), r, c) for s, r, c in voxels], axis=0)
-    return VesselCurve(
-        curve,
-        voxels,
-        position,
-        float(times_s[0]) if arrival is None else arrival,
-        float(times_s[peak]),
-        _width(curve, times_s, peak),
-        height,
-        float(curve[-3:].mean()),
-    )
-
-
-def _width(curve: Float64Array, times_s: Float64Array, peak: int) -> float:
-    """Full width at half maximum; infinite when the curve stays above half to the end."""
-    half = 0.5 * float(curve[peak])
-    rise = onset(curve, times_s, peak, half)
-    fall = onset(curve[::-1], -times_s[::-1], len(curve) - 1 - peak, half)
-    if fall is None:
-        return float("inf")
-    return -fall - (float(times_s[0]) if rise is None else rise)
-
-
-def _candidates(frames: Frames, baseline: Baseline, cavity: BoolArray) -> _Candidates:
-    """The voxels of the cavity that enhance like vessels, with their features."""
-    peak = frames.data.max(axis=0) - baseline.image
-    inside = peak[cavity]
-    count = max(1, round(_BRIGHT_SHARE * inside.size))
-    bright = float(np.partition(inside, inside.size - count)[inside.size - count])
-    wanted = cavity & (peak >= np.maximum(_PEAK_NOISE * baseline.noise, _CANDIDATE_SHARE * bright))
-    if int(wanted.sum()) > _MOST_CANDIDATES:
-        values = peak[wanted]
-        wanted &= peak >= np.partition(values, len(values) - _MOST_CANDIDATES)[-_MOST_CANDIDATES]
-    index = np.argwhere(wanted)
-    raw = (frames.data[:, wanted] - baseline.image[wanted]).T
-    smooth = _median_curves(frames, baseline, index)
-    noise = baseline.noise[wanted]
-    features = np.array(
-        [_features(s, frames.times_s, n) for s, n in zip(smooth, noise, strict=True)]
-    ).reshape(-1, 4)
-    found = _Candidates(index, raw, smooth, *features.T)
-    return found.take(np.isfinite(found.peak))
-
-
-def _features(
-    curve: Float32Array, times_s: Float64Array, noise: float
-) -> tuple[float, float, float, float]:
-    """Peak, peak time, arrival and width of one curve; NaN for what is no bolus."""
-    peak = int(np.argmax(curve))
-    height = float(curve[peak])
-    nothing = (np.nan, np.nan, np.nan, np.nan)
-    if height < _PEAK_NOISE * noise or peak == 0:
-        return nothing
-    values = curve.astype(np.float64)
-    arrival = onset(values, times_s, peak, max(_ARRIVAL_NOISE * noise, _ARRIVAL_SHARE * height))
-    if arrival is None:
-        return nothing
-    return height, float(times_s[peak]), arrival, _width(values, times_s, peak)
-
-
-def _median_curves(frames: Frames, baseline: Baseline, index: IntArray) -> Float32Array:
-    """Curves of voxels, each the median of its 3 × 3 neighbours in the slice and then of three
-    neighbouring times, shape ``(voxel, time)``.
-
-    A vessel narrower than two pixels would vanish in the spatial median; the voxel itself then
-    counts as often as its neighbours together, which keeps its peak.
-    """
-    _, _, rows, columns = frames.data.shape
-    slices = index[:, 0]
-    stack = []
-    for row_step in (-1, 0, 1):
-        for column_step in (-1, 0, 1):
-            row = np.clip(index[:, 1] + row_step, 0, rows - 1)
-            column = np.clip(index[:, 2] + column_step, 0, columns - 1)
-            curve = frames.data[:, slices, row, column] - baseline.image[slices, row, column]
-            stack.append(curve)
-    own = stack[4]
-    neighbours = np.median(np.stack(stack), axis=0)
-    mixed = np.where(neighbours > _CORE_PEAK_SHARE * own, neighbours, own)
-    padded = np.concatenate([mixed[:1], mixed, mixed[-1:]])
-    out: Float32Array = np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
-    return out.T
-
-
-def _artery(
-    found: _Candidates, times_s: Float64Array, tissue_peak_s: float, geometry: Geometry
-) -> VesselCurve:
-    """Best cluster of early, high and narrow curves."""
+def _arteries(
+    found: Candidates, frames: Frames, tissue: TissueCurve, midplane: Midplane
+) -> list[Candidate]:
+    """Best cluster of every place, the one that is used first."""
     plausible = (found.width >= _WIDTH_S[0]) & (found.width <= _WIDTH_S[1])
     for ahead in (_AHEAD_S, 0.0):
-        chosen = found.take(plausible & (found.peak_time <= tissue_peak_s - ahead))
-        if len(chosen.peak) >= _CORE_VOXELS:
+        chosen = found.take(plausible & (found.peak_time <= tissue.peak_time_s - ahead))
+        chosen = chosen.take(best_fitting(chosen.arterial, _LEAST_MISFIT))
+        if len(chosen.peak) >= CORE_VOXELS:
             break
     else:
-        if len(found.peak) and float(np.mean(np.isinf(found.width))) > _CUT_SHARE:
-            raise NotAnalysable(
-                f"the scan ends at {times_s[-1]:.0f} s while {int(np.isinf(found.width).sum())} of "
-                f"{len(found.peak)} vessel curves are above half of their peak: it was cut before "
-                "the bolus had passed"
-            )
-        raise NotAnalysable(
-            f"no arterial input: {len(found.peak)} voxels enhance, {len(chosen.peak)} of them "
-            f"like an artery and before the tissue, expected at least {_CORE_VOXELS}"
+        raise NotAnalysable(_why_no_artery(found, chosen, float(frames.times_s[-1])))
+    offset = midplane.distance_mm(_positions(chosen.index, frames.geometry))
+    best: list[tuple[float, Place, VesselCurve]] = []
+    places: dict[Place, BoolArray] = {
+        "left": offset > _MIDLINE_MM,
+        "right": offset < -_MIDLINE_MM,
+        "midline": np.abs(offset) <= _MIDLINE_MM,
+    }
+    for place, inside in places.items():
+        if inside.any():
+            score, curve = _best_cluster(chosen.take(inside), frames, tissue)
+            best.append((score, place, curve))
+    best.sort(key=lambda entry: (len(entry[2].voxels) >= CORE_VOXELS, entry[0]), reverse=True)
+    used = best[0][2]
+    return [
+        Candidate("artery", place, curve, score, "" if curve is used else _why_not(curve, used))
+        for score, place, curve in best
+    ]
+
+
+def _why_no_artery(found: Candidates, chosen: Candidates, end_s: float) -> str:
+    open_ended = int(np.isinf(found.width).sum())
+    if open_ended > _CUT_SHARE * len(found.peak):
+        return (
+            f"the scan ends at {end_s:.0f} s while {open_ended} of {len(found.peak)} vessel "
+            "curves are above half of their peak: it was cut before the bolus had passed"
         )
-    score = _z(chosen.peak) - _ARRIVAL_WEIGHT * _z(chosen.arrival) - _z(chosen.width)
-    clusters = _clusters(chosen, score, geometry)
-    best = max(clusters, key=lambda c: float(np.mean(np.sort(score[c])[-_CORE_VOXELS:])))
-    return describe_curve(
-        chosen.raw[best].mean(axis=0, dtype=np.float64), times_s, chosen.index[best], geometry
+    return (
+        f"no arterial input: {len(found.peak)} voxels enhance, {len(chosen.peak)} of them like an "
+        f"artery and before the tissue, expected at least {CORE_VOXELS}"
     )
 
 
-def _clusters(chosen: _Candidates, score: Float64Array, geometry: Geometry) -> list[IntArray]:
-    """Voxels around each good seed that touch it and share its timing, brightest first."""
-    grid = np.full(geometry.shape, -1, np.int64)
-    grid[tuple(chosen.index.T)] = np.arange(len(score))
-    clusters = []
-    for seed in np.argsort(score)[::-1][:_SEEDS]:
+def _why_not(curve: VesselCurve, used: VesselCurve) -> str:
+    """In what the curve is worse than the one that is used."""
+    lacks = []
+    if len(curve.voxels) < CORE_VOXELS:
+        lacks.append(f"{len(curve.voxels)} voxels only")
+    if curve.arrival_s > used.arrival_s + _NEAR_S:
+        lacks.append(f"{curve.arrival_s - used.arrival_s:.1f} s later")
+    if curve.peak_hu < _NEAR_SHARE * used.peak_hu:
+        lacks.append(f"{100 * curve.peak_hu / used.peak_hu:.0f} % as high")
+    if curve.width_s > used.width_s / _NEAR_SHARE:
+        lacks.append(f"{100 * curve.width_s / used.width_s:.0f} % as wide")
+    return ", ".join(lacks) or "nearly as good"
+
+
+def arterial_score(
+    peak_hu: Float64Array,
+    width_s: Float64Array,
+    arrival_s: Float64Array,
+    correlation: Float64Array,
+    tissue: TissueCurve,
+) -> Float64Array:
+    """How good arterial curves are: high, narrow, not late, and such that the brain answers to it.
+
+    In units of a factor e in height over width, which 2 s of delay cost, or 0.1 of correlation. No
+    artery is ahead of the brain by more than 2 s: what seems to be gains nothing.
+    """
+    late = np.maximum(arrival_s - tissue.earliest_artery_s, 0) / _LATE_S
+    return np.asarray(np.log(peak_hu) - np.log(width_s) - late - (1 - correlation) / _MISFIT)
+
+
+def _best_cluster(
+    chosen: Candidates, frames: Frames, tissue: TissueCurve
+) -> tuple[float, VesselCurve]:
+    """The best of the clusters around the most promising voxels, and its score."""
+    promise = arterial_score(chosen.peak, chosen.width, chosen.arrival, chosen.arterial, tissue)
+    grid = np.full(frames.geometry.shape, -1, np.int64)
+    grid[tuple(chosen.index.T)] = np.arange(len(promise))
+    clusters: dict[tuple[int, ...], tuple[float, VesselCurve]] = {}
+    for seed in np.argsort(-promise, kind="stable")[:_SEEDS]:
+        tolerance = max(_TIMING_S, 0.5 * interval_at(frames, float(chosen.peak_time[seed])))
         alike = (
-            (np.abs(chosen.arrival - chosen.arrival[seed]) <= _TIMING_S)
-            & (np.abs(chosen.peak_time - chosen.peak_time[seed]) <= _TIMING_S)
+            (np.abs(chosen.arrival - chosen.arrival[seed]) <= tolerance)
+            & (np.abs(chosen.peak_time - chosen.peak_time[seed]) <= tolerance)
             & (chosen.peak >= _CORE_PEAK_SHARE * chosen.peak[seed])
         )
-        clusters.append(_grow(int(seed), alike, chosen, grid, geometry))
-    large = [c for c in clusters if len(c) >= _CORE_VOXELS]
-    return large or clusters
+        members = _grow(int(seed), alike, chosen, grid)
+        key = tuple(sorted(members))
+        if key not in clusters:
+            curve = cluster_curve(chosen, members, frames, tissue)
+            fit = feeds_tissue(curve.curve[None], frames.times_s, tissue.curve)[0]
+            score = arterial_score(
+                np.array(curve.peak_hu), np.array(curve.width_s), np.array(curve.arrival_s),
+                fit, tissue,
+            )  # fmt: skip
+            clusters[key] = float(score), curve
+    large = [entry for entry in clusters.values() if len(entry[1].voxels) >= CORE_VOXELS]
+    return max(large or clusters.values(), key=lambda entry: entry[0])
 
 
-def _grow(
-    seed: int, alike: BoolArray, chosen: _Candidates, grid: IntArray, geometry: Geometry
-) -> IntArray:
+def _grow(seed: int, alike: BoolArray, chosen: Candidates, grid: IntArray) -> IntArray:
     """Add the brightest neighbour that is alike until there is none or there are enough."""
     members, frontier = [seed], set(_neighbours(seed, chosen.index, grid, alike))
     while frontier and len(members) < _MOST_VOXELS:
-        best = max(frontier, key=lambda i: float(chosen.peak[i]))
+        best = max(sorted(frontier), key=lambda i: float(chosen.peak[i]))
         members.append(best)
         frontier.update(_neighbours(best, chosen.index, grid, alike))
         frontier.difference_update(members)
@@ -307,47 +279,56 @@ def _neighbours(voxel: int, index: IntArray, grid: IntArray, alike: BoolArray) -
     return [int(i) for i in block[block >= 0] if alike[i]]
 
 
-def _vein(
-    found: _Candidates,
-    times_s: Float64Array,
+def _veins(
+    found: Candidates,
     artery: VesselCurve,
-    tissue_peak_s: float,
-    geometry: Geometry,
-) -> VesselCurve | None:
-    """The connected group of late, strong curves with the largest area under its core.
+    tissue: TissueCurve,
+    frames: Frames,
+    midplane: Midplane,
+) -> list[Candidate]:
+    """The best venous groups, the one that is used first."""
+    groups = venous_groups(found, artery, tissue, frames)[:_TOLD_VEINS]
+    out = []
+    for curve in groups:
+        share = float(curve.curve.sum()) / float(groups[0].curve.sum())
+        lack = f"{100 * share:.0f} % of the area" if share < 1 else "fits the brain's curve less"
+        why = "" if curve is groups[0] else lack
+        score = venous_score(curve, tissue, frames)
+        out.append(Candidate("vein", _place(curve, midplane), curve, score, why))
+    return out
 
-    Blood reaches the veins while the tissue is still filling; what brightens later, or moves
-    before the artery does, is the edge of the skull in a moving head.
-    """
-    late = found.take(
-        (found.peak_time > artery.peak_time_s + _TIMING_S)
-        & (found.peak_time <= tissue_peak_s + _VEIN_LATEST_S)
-        & (found.arrival >= artery.arrival_s)
-        & (found.arrival <= tissue_peak_s)
+
+def _near(
+    frames: Frames, baseline: Baseline, tissue: TissueCurve, at_mm: Point, what: str
+) -> Candidates:
+    """Candidates around a given place whose curves come down again."""
+    geometry = frames.geometry
+    distance = sum(np.square(geometry.coordinates_mm(k) - at_mm[k]) for k in range(3))
+    ball = np.asarray(distance <= _REACH_MM**2)
+    found = find_candidates(frames, baseline, ball, tissue)
+    found = found.take((found.width >= _WIDTH_S[0]) & np.isfinite(found.width))
+    if not len(found.peak):
+        x, y, z = at_mm
+        raise NotAnalysable(
+            f"{int(ball.sum())} voxels lie within {_REACH_MM:.0f} mm of the place given for {what} "
+            f"({x:.0f}, {y:.0f}, {z:.0f} mm) and none of them enhances like a vessel: choose "
+            "another place, or none"
+        )
+    return found
+
+
+def _place(curve: VesselCurve, midplane: Midplane) -> Place:
+    offset = float(midplane.distance_mm(curve.position_mm))
+    if abs(offset) <= _MIDLINE_MM:
+        return "midline"
+    return "left" if offset > 0 else "right"
+
+
+def _positions(index: IntArray, geometry: Geometry) -> Float64Array:
+    """LPS positions of voxels, shape ``(voxel, 3)``."""
+    spacing = geometry.pixel_spacing_mm
+    return np.asarray(
+        geometry.positions_mm[index[:, 0]]
+        + index[:, 1:2] * spacing[0] * geometry.column_cosines
+        + index[:, 2:3] * spacing[1] * geometry.row_cosines
     )
-    early = np.abs(late.smooth[:, times_s < artery.arrival_s]).max(axis=1, initial=0.0)
-    late = late.take(early <= _VEIN_UNREST_SHARE * late.peak)
-    late = late.take(late.peak >= _VEIN_PEAK_SHARE * np.max(late.peak, initial=0.0))
-    if len(late.peak) < _CORE_VOXELS:
-        return None
-    mask = np.zeros(geometry.shape, bool)
-    mask[tuple(late.index.T)] = True
-    labels, counts = components(mask)
-    label = labels[tuple(late.index.T)]
-    area = late.smooth.sum(axis=1, dtype=np.float64)
-    best, best_area = None, 0.0
-    for group in np.flatnonzero(counts >= _CORE_VOXELS):
-        members = np.flatnonzero(label == group)
-        core = members[np.argsort(area[members])[::-1][:_VEIN_VOXELS]]
-        if float(area[core].mean()) > best_area:
-            best, best_area = core, float(area[core].mean())
-    if best is None:
-        return None
-    return describe_curve(
-        late.raw[best].mean(axis=0, dtype=np.float64), times_s, late.index[best], geometry
-    )
-
-
-def _z(values: Float64Array) -> Float64Array:
-    """Distance from the mean in standard deviations."""
-    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-6))

@@ -1,9 +1,8 @@
-"""From Hounsfield units to contrast: arrival of the bolus, baseline, noise, enhancement.
+"""From Hounsfield units to contrast: baseline, noise, enhancement.
 
 On CT the concentration is proportional to the enhancement, C(t) = HU(t) - baseline, and the iodine
-constant cancels in the deconvolution. The baseline ends when the contrast reaches the arteries,
-which is measured on the brightest voxels; a fixed count of frames would cut into the bolus of one
-patient and waste the quiet frames of another.
+constant cancels in the deconvolution. The baseline ends when the contrast reaches the arteries; a
+fixed count of frames would cut into the bolus of one patient and waste the quiet frames of another.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from inference.errors import NotAnalysable
 from inference.preprocess.frames import Frames
 
 Float32Array = npt.NDArray[np.float32]
@@ -20,25 +18,8 @@ Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 _Floats = TypeVar("_Floats", Float32Array, Float64Array)
 
-_BRIGHTEST_SHARE = 0.005
-_SMALLEST_SAMPLE = 30
-_RISE_SHARE = 0.1
-_NOISE_FLOOR = 4.0
 _PRIOR_FRAMES = 8
 _MEDIAN_PER_SIGMA = 0.6745
-
-
-@dataclass(frozen=True, eq=False)
-class Arrival:
-    """The bolus as the brightest voxels see it.
-
-    ``time_s`` is its arrival, ``peak_hu`` the height of their mean curve above the quiet part
-    before it, ``noise_hu`` the standard deviation of that part.
-    """
-
-    time_s: float
-    peak_hu: float
-    noise_hu: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,45 +55,6 @@ def onset(curve: Float64Array, times_s: Float64Array, peak: int, level: float) -
     last = int(below[-1])
     low, high = float(curve[last]), float(curve[last + 1])
     return float(times_s[last] + (level - low) / (high - low) * (times_s[last + 1] - times_s[last]))
-
-
-def arterial_arrival(frames: Frames, region: BoolArray, minimum_rise_hu: float) -> Arrival:
-    """Find when the contrast arrives, on the 0.5 % of ``region`` that enhance most.
-
-    Parameters
-    ----------
-    frames : Frames
-        ``data`` of shape ``(time, slice, row, column)``.
-    region : array, shape ``(slice, row, column)``
-        The cranial cavity, vessels included.
-    minimum_rise_hu : float
-        A smaller rise of the mean curve counts as no contrast.
-
-    Raises
-    ------
-    NotAnalysable
-        No contrast arrives, or it is there from the first frame on.
-    """
-    curve = _brightest_curve(frames, region)
-    times = frames.times_s
-    peak = int(np.argmax(moving_mean(curve))) + 1
-    quiet = np.sort(curve[: max(peak, 1)])[: max(3, peak // 3)]
-    low = float(quiet.mean())
-    rise = float(curve[peak]) - low
-    before = curve[:peak][curve[:peak] <= low + _RISE_SHARE * rise]
-    noise = float(np.std(before)) if len(before) > 2 else 0.0
-    if rise < max(minimum_rise_hu, _NOISE_FLOOR * noise):
-        raise NotAnalysable(
-            f"the vessels brighten by {rise:.1f} HU only, expected at least "
-            f"{max(minimum_rise_hu, _NOISE_FLOOR * noise):.1f} HU: no contrast bolus in this scan"
-        )
-    time = onset(curve, times, peak, low + max(_RISE_SHARE * rise, _NOISE_FLOOR * noise))
-    if time is None or time <= times[0]:
-        raise NotAnalysable(
-            "the contrast is already there in the first frame, expected at least one frame "
-            "before it: without a baseline the enhancement cannot be measured"
-        )
-    return Arrival(time, rise, noise)
 
 
 def measure_baseline(frames: Frames, region: BoolArray, arrival_s: float) -> Baseline:
@@ -155,24 +97,6 @@ def enhancement(frames: Frames, baseline: Baseline) -> Frames:
     """HU above the baseline; the frames' array is changed in place to save a copy."""
     np.subtract(frames.data, baseline.image, out=frames.data)
     return frames
-
-
-def _brightest_curve(frames: Frames, region: BoolArray) -> Float64Array:
-    """Mean curve of the voxels whose running mean over three frames rises most."""
-    size = int(region.sum())
-    spans = []
-    for index in range(region.shape[0]):
-        curves = moving_mean(frames.data[:, index][:, region[index]])
-        spans.append(curves.max(axis=0) - curves.min(axis=0))
-    span = np.concatenate(spans)
-    count = min(size, max(_SMALLEST_SAMPLE, round(_BRIGHTEST_SHARE * size)))
-    threshold = np.partition(span, size - count)[size - count]
-    total = np.zeros(len(frames.times_s))
-    for index, values in enumerate(spans):
-        bright = np.zeros_like(region[index])
-        bright[region[index]] = values >= threshold
-        total += frames.data[:, index][:, bright].sum(axis=1, dtype=np.float64)
-    return np.asarray(total / int((span >= threshold).sum()))
 
 
 def contrast_to_noise(curves: Float32Array, frames: Frames) -> float:

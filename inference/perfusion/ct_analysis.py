@@ -12,21 +12,19 @@ from inference.dicom.volumes import TimeSeries
 from inference.errors import NotAnalysable
 from inference.geometry import Geometry
 from inference.perfusion import quality
-from inference.perfusion.arterial_input import (
-    find_vessels,
-    partial_volume_factor,
-    tissue_peak_time,
-)
+from inference.perfusion.arterial_input import find_vessels
 from inference.perfusion.concentration import (
-    arterial_arrival,
     contrast_to_noise,
     enhancement,
     measure_baseline,
 )
+from inference.perfusion.criteria import selection_criteria
 from inference.perfusion.ct_result import (
     Bolus,
     Maps,
     SmoothCurves,
+    bolus_curves,
+    motion_curves,
     parameter_maps,
     parameters,
     segmentations,
@@ -42,6 +40,8 @@ from inference.perfusion.lesions import (
 )
 from inference.perfusion.maps import PerfusionMaps, perfusion_maps
 from inference.perfusion.measurements import measure_lesions
+from inference.perfusion.tissue_curve import measure_tissue
+from inference.perfusion.venous_output import partial_volume_factor
 from inference.pipelines import RunContext
 from inference.pipelines.ctp_perfusion import NAME, VERSION, CtpPerfusionSettings
 from inference.preprocess.frames import Frames, common_times, resample
@@ -54,6 +54,8 @@ from inference.preprocess.masks import (
 )
 from inference.preprocess.midplane import fit_midplane
 from inference.preprocess.morphology import erode
+from inference.preprocess.motion import Motion, correct_motion, estimate_motion
+from inference.preprocess.principal_components import keep_components
 from inference.preprocess.smoothing import smooth_curves
 from inference.results import DerivedImage, PipelineResult, Warning
 
@@ -66,7 +68,8 @@ _LEAST_CONFIRMATION = 1.1
 _WIDEST_CONFIRMATION = 2.0
 _BASELINE_WINDOW_HU = (0.0, 80.0)
 _STAGES = {
-    "resample": 0.05,
+    "motion": 0.0,
+    "resample": 0.15,
     "vessels": 0.2,
     "masks": 0.35,
     "smooth": 0.45,
@@ -97,11 +100,21 @@ def analyse(
     """Run all stages; see :func:`inference.pipelines.ctp_perfusion.run`."""
     clock = StageClock(context)
     _check_series(series, settings)
+    motion: Motion | None = None
+    moved: tuple[Warning, ...] = ()
+    if settings.motion_correction:
+        with clock.stage("motion"):
+            acquired_s = series.times_s.mean(axis=1)
+            motion = estimate_motion(series, device=context.device)
+            moved = quality.check_motion(
+                motion.displacement_mm, motion.rotation_deg, motion.dropped, len(series.data)
+            )
+            series = correct_motion(series, motion)
     grid_s = common_times(series.times_s, settings.time_step_s, settings.max_duration_s)
     with clock.stage("resample"):
         frames = resample(series, grid_s, settings.slab_thickness_mm)
     bolus = _find_bolus(series, frames, settings, clock)
-    warnings = _check_quality(series, bolus, grid_s)
+    warnings = (*moved, *_check_quality(series, bolus, grid_s))
     with clock.stage("masks"):
         cavity = find_cavity(frames, settings)
         baseline = measure_baseline(frames, cavity, bolus.artery.arrival_s)
@@ -111,7 +124,9 @@ def analyse(
         contrast = enhancement(frames, baseline)
         vessels = _vessels(contrast, brain, settings)
         smooth = smooth_to_noise(contrast, brain, vessels, settings, context.device)
-        warnings += _present(quality.check_contrast_to_noise(smooth.contrast_to_noise))
+        warnings += _present(
+            quality.check_contrast_to_noise(smooth.contrast_to_noise, smooth.width_mm)
+        )
     geometry = frames.geometry
     with clock.stage("deconvolve"):
         found = _perfusion(smooth.curves, grid_s, bolus, settings, context.device)
@@ -127,6 +142,7 @@ def analyse(
         )
         lesions = find_lesions(hypoperfused, tissue, left, cbf, maps.cbv, tmax, geometry, rules)
         measurements = measure_lesions(lesions, tissue, cbf, maps.cbv, tmax, geometry, rules)
+        criteria = selection_criteria(measurements)
     context.progress("done", 1.0)
     return PipelineResult(
         pipeline=NAME,
@@ -142,6 +158,11 @@ def analyse(
         segmentations=segmentations(lesions, geometry, settings),
         measurements=measurements,
         warnings=warnings,
+        criteria=criteria,
+        curves=(
+            *bolus_curves(bolus, grid_s),
+            *(() if motion is None else motion_curves(motion, acquired_s)),
+        ),
         side=lesions.side,
         parameters=parameters(settings, bolus, lesions, acquired_baseline(series, bolus), smooth)
         | {"unconfirmed_volume_ml": round(volume_ml(delayed & ~hypoperfused, geometry), 2)},
@@ -239,7 +260,10 @@ def smooth_to_noise(
     out = np.empty((int(brain.sum()), len(contrast.times_s)), np.float32)
     out[tissue[brain]] = curves
     out[vessels[brain]] = smooth_curves(contrast, brain & vessels, width, device)
-    return SmoothCurves(out, width, ratio)
+    out, kept = keep_components(
+        out, tissue[brain], len(contrast.acquired), settings.principal_components
+    )
+    return SmoothCurves(out, width, ratio, kept)
 
 
 def _require_volume(mask: BoolArray, geometry: Geometry, least_ml: float, what: str) -> None:
@@ -263,23 +287,30 @@ def _find_bolus(
     with clock.stage("vessels"):
         cavity = find_cavity(search, settings)
         deep = erode(cavity, _SKULL_MARGIN_MM, search.geometry.pixel_spacing_mm)
-        arrival = arterial_arrival(search, deep, settings.min_rise_hu)
-        baseline = measure_baseline(search, cavity, arrival.time_s)
-        tissue = _brain(baseline.image, cavity, search.geometry, settings)
-        tissue_peak_s = tissue_peak_time(search, tissue)
-        artery, vein = find_vessels(search, baseline, cavity, tissue_peak_s)
-        return Bolus(artery, vein, partial_volume_factor(artery, vein), tissue_peak_s)
+        brain = _brain(quiet_image(search.data), deep, search.geometry, settings)
+        tissue = measure_tissue(search, brain)
+        baseline = measure_baseline(search, cavity, tissue.baseline_end_s)
+        midplane = fit_midplane(cavity, search.geometry)
+        vessels = find_vessels(
+            search, baseline, cavity, tissue, midplane,
+            artery_at_mm=settings.aif_at_mm, vein_at_mm=settings.vof_at_mm,
+        )  # fmt: skip
+        factor = partial_volume_factor(vessels.artery, vessels.vein)
+        return Bolus(vessels, factor, tissue, search.geometry)
 
 
 def _check_quality(series: TimeSeries, bolus: Bolus, grid_s: Float64Array) -> tuple[Warning, ...]:
     source = series.source
+    quality.check_start(bolus.artery, bolus.tissue)
     checks = (
-        quality.check_truncation(bolus.artery, bolus.vein, bolus.tissue_peak_s, float(grid_s[-1])),
+        quality.check_truncation(bolus.artery, bolus.vein, bolus.tissue, float(grid_s[-1])),
         quality.check_bolus(bolus.artery),
+        quality.check_width(bolus.artery),
         quality.check_baseline(acquired_baseline(series, bolus)),
-        quality.check_arterial_lead(bolus.artery, bolus.tissue_peak_s),
+        quality.check_arterial_lead(bolus.artery, bolus.tissue),
         quality.check_coverage(series.geometry),
         quality.check_timing(source.timing, source.timing_guessed),
+        quality.check_sampling(series.times_s, bolus.artery),
     )
     return _present(*checks)
 

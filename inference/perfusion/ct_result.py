@@ -7,10 +7,13 @@ import numpy.typing as npt
 
 from inference import quantities
 from inference.geometry import Geometry
-from inference.perfusion.arterial_input import VesselCurve
+from inference.perfusion.arterial_input import Vessels
 from inference.perfusion.lesions import Lesions
+from inference.perfusion.tissue_curve import TissueCurve
+from inference.perfusion.vessel_curves import VesselCurve
 from inference.pipelines.ctp_perfusion import CtpPerfusionSettings
-from inference.results import ParameterMap, Segmentation
+from inference.preprocess.motion import Motion
+from inference.results import Curve, ParameterMap, Segmentation
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -18,12 +21,25 @@ Float64Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Bolus:
-    """Artery and vein, the artery's partial-volume factor, and the time the brain peaks."""
+    """Artery and vein with the grid they were found on, partial volume, and the brain's curve.
 
-    artery: VesselCurve
-    vein: VesselCurve | None
+    ``factor`` is by how much the artery's curve is too low for its partial volume.
+    """
+
+    vessels: Vessels
     factor: float
-    tissue_peak_s: float
+    tissue: TissueCurve
+    geometry: Geometry
+
+    @property
+    def artery(self) -> VesselCurve:
+        """The arterial input, as measured."""
+        return self.vessels.artery
+
+    @property
+    def vein(self) -> VesselCurve | None:
+        """The venous output."""
+        return self.vessels.vein
 
     @property
     def aif(self) -> Float64Array:
@@ -44,11 +60,16 @@ class Maps:
 
 @dataclass(frozen=True, eq=False)
 class SmoothCurves:
-    """Curves of shape ``(voxel, time)``, the width of the kernel, and what it gained."""
+    """Curves of shape ``(voxel, time)``, and how they were freed of noise.
+
+    ``width_mm`` is the standard deviation of the kernel, ``contrast_to_noise`` what it gained,
+    ``components`` how many principal components over time were kept.
+    """
 
     curves: Float32Array
     width_mm: float
     contrast_to_noise: float
+    components: int
 
 
 def parameter_maps(maps: Maps, geometry: Geometry) -> tuple[ParameterMap, ...]:
@@ -59,6 +80,30 @@ def parameter_maps(maps: Maps, geometry: Geometry) -> tuple[ParameterMap, ...]:
         ParameterMap(quantities.MTT, maps.mtt, geometry),
         ParameterMap(quantities.TMAX, maps.tmax, geometry),
         ParameterMap(quantities.TTP, maps.ttp, geometry),
+    )
+
+
+def bolus_curves(bolus: Bolus, times_s: Float64Array) -> tuple[Curve, ...]:
+    """Artery, vein and brain over time with their places, as the reader should see them."""
+    vessels = [("aif", "Arterial input", bolus.artery), ("vof", "Venous output", bolus.vein)]
+    shown = [
+        Curve(
+            name, label, times_s, vessel.curve, "HU",
+            np.array([bolus.geometry.voxel_to_lps(int(s), r, c) for s, r, c in vessel.voxels]),
+        )
+        for name, label, vessel in vessels
+        if vessel is not None
+    ]  # fmt: skip
+    return (*shown, Curve("tissue", "Brain", times_s, bolus.tissue.curve, "HU"))
+
+
+def motion_curves(motion: Motion, times_s: Float64Array) -> tuple[Curve, ...]:
+    """Motion of the head over time, and the times of the frames that were dropped."""
+    dropped = times_s[list(motion.dropped)]
+    return (
+        Curve("motion_mm", "Displacement", times_s, motion.displacement_mm, "mm"),
+        Curve("motion_deg", "Rotation", times_s, motion.rotation_deg, "deg"),
+        Curve("dropped", "Dropped frames", dropped, np.ones(len(dropped)), "1"),
     )
 
 
@@ -75,7 +120,7 @@ def segmentations(
             "Hypoperfused",
             lesions.hypoperfused,
             geometry,
-            f"Tmax > {settings.hypoperfused_tmax_s:g} s",
+            f"Tmax > {settings.hypoperfused_tmax_s:g} s, or core",
         ),
     )
 
@@ -89,7 +134,9 @@ def parameters(
 ) -> dict[str, str | float | int | bool]:
     """Every constant and every choice that shaped the result."""
     found: dict[str, str | float | int | bool] = {
-        name: value for name, value in settings.model_dump().items() if name != "enabled"
+        name: str(value) if isinstance(value, tuple) else value
+        for name, value in settings.model_dump().items()
+        if name != "enabled" and value is not None
     }
     for name, vessel in (("aif", bolus.artery), ("vof", bolus.vein)):
         if vessel is None:
@@ -102,10 +149,14 @@ def parameters(
         found[f"{name}_voxels"] = len(vessel.voxels)
         for axis, value in zip("xyz", vessel.position_mm, strict=True):
             found[f"{name}_{axis}_mm"] = round(float(value), 1)
+    for prefix, kind in (("aif", "artery"), ("vof", "vein")):
+        told = [c.reason() for c in bolus.vessels.candidates if c.vessel == kind]
+        found |= {f"{prefix}_reason_{number}": text for number, text in enumerate(told, start=1)}
     found["partial_volume_factor"] = round(bolus.factor, 3)
-    found["tissue_peak_time_s"] = round(bolus.tissue_peak_s, 2)
+    found["tissue_peak_time_s"] = round(bolus.tissue.peak_time_s, 2)
     found["baseline_frames"] = baseline_frames
     found["smoothing_used_mm"] = round(smooth.width_mm, 2)
+    found["principal_components_kept"] = smooth.components
     found["contrast_to_noise_found"] = round(smooth.contrast_to_noise, 2)
     found["reference_cbf"] = round(lesions.reference.cbf, 2)
     found["reference_cbv"] = round(lesions.reference.cbv, 2)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.geometry import Geometry
-from inference.preprocess.morphology import components, dilate, erode
+from inference.preprocess.morphology import components, dilate, erode, opening
 from inference.results import Side
 
 Float32Array = npt.NDArray[np.float32]
@@ -69,6 +69,8 @@ def find_lesions(
 ) -> Lesions:
     """Draw the core in hypoperfused tissue and say on which side both lie.
 
+    The core counts as hypoperfused, whatever Tmax the noise gave it.
+
     Parameters
     ----------
     hypoperfused : array, shape ``(slice, row, column)``
@@ -81,7 +83,7 @@ def find_lesions(
     side = lesion_side(hypoperfused, left, geometry, rules.one_sided_share)
     reference = normal_tissue(tissue, left, cbf, cbv, tmax, geometry, rules, side)
     core = low_flow(tissue, cbf, reference, rules.core_rcbf, hypoperfused, geometry, rules)
-    return Lesions(core, hypoperfused, reference, side)
+    return Lesions(core, hypoperfused | core, reference, side)
 
 
 def prolonged_tmax(
@@ -144,13 +146,19 @@ def low_flow(
     geometry: Geometry,
     rules: LesionRules,
 ) -> BoolArray:
-    """CBF below ``share`` of normal, inside or touching hypoperfused tissue.
+    """CBF below ``share`` of normal, inside hypoperfused tissue or grown together with it.
 
-    ``rules.core_reach_mm`` says how far outside still counts as touching.
+    In tissue that hardly any contrast reaches the time of the residue's maximum is that of the
+    noise, so much of a core can lie where Tmax does not tell. What is thick enough to hold a disc
+    of ``rules.min_cluster_radius_mm`` and hangs together with low flow within
+    ``rules.core_reach_mm`` of hypoperfused tissue therefore counts too.
     """
-    near = dilate(hypoperfused, rules.core_reach_mm, geometry.pixel_spacing_mm)
-    low = tissue & near & (cbf < share * reference.cbf)
-    return remove_small(low, geometry, rules.min_cluster_ml)
+    low = tissue & (cbf < share * reference.cbf)
+    near = low & dilate(hypoperfused, rules.core_reach_mm, geometry.pixel_spacing_mm)
+    labels, _ = components(opening(low, rules.min_cluster_radius_mm, geometry.pixel_spacing_mm))
+    touching = np.unique(labels[near])
+    core = near | np.isin(labels, touching[touching > 0])
+    return remove_small(core, geometry, rules.min_cluster_ml)
 
 
 def volume_ml(mask: BoolArray, geometry: Geometry) -> float:

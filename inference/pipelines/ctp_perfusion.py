@@ -10,13 +10,20 @@ from inference.pipelines import PipelineSettings, RunContext, pipeline
 from inference.results import PipelineResult
 
 NAME = "ctp_perfusion"
-VERSION = "0.1.0"
+VERSION = "0.2.0"
+
+Point = tuple[float, float, float]
 
 
 class CtpPerfusionSettings(PipelineSettings):
-    """``[pipelines.ctp_perfusion]``: every constant that shapes the result."""
+    """``[pipelines.ctp_perfusion]``: every constant that shapes the result.
 
-    solver: Literal["osvd", "bsvd", "ssvd"] = "osvd"
+    ``aif_at_mm`` and ``vof_at_mm`` place the arterial input and the venous output by hand: x, y, z
+    in the patient's coordinates (LPS, mm).
+    """
+
+    motion_correction: bool = True
+    solver: Literal["osvd", "bsvd", "ssvd", "tikhonov", "fourier"] = "bsvd"
     oscillation_target: float = Field(0.035, ge=0.005, le=0.5)
     truncation: float = Field(0.15, ge=0.01, le=0.9)
     quadrature: Literal["rectangle", "simpson"] = "rectangle"
@@ -25,6 +32,9 @@ class CtpPerfusionSettings(PipelineSettings):
     smoothing_mm: float = Field(2.5, ge=0, le=10)
     max_smoothing_mm: float = Field(5.0, ge=0, le=10)
     contrast_to_noise: float = Field(6.0, ge=0, le=50)
+    principal_components: int = Field(6, ge=0, le=200)
+    aif_at_mm: Point | None = None
+    vof_at_mm: Point | None = None
     time_step_s: float = Field(1.0, ge=0.5, le=4)
     max_duration_s: float = Field(120, ge=30, le=240)
     min_time_points: int = Field(8, ge=5, le=100)
@@ -33,7 +43,6 @@ class CtpPerfusionSettings(PipelineSettings):
     search_pixel_mm: float = Field(0.8, ge=0.2, le=4)
     kh: float = Field(0.73, ge=0.3, le=1.5)
     rho_g_per_ml: float = Field(1.04, ge=0.9, le=1.2)
-    min_rise_hu: float = Field(4.0, ge=1, le=50)
     tissue_min_hu: float = Field(15.0, ge=-10, le=30)
     tissue_max_hu: float = Field(90.0, ge=50, le=200)
     brain_rim_mm: float = Field(2.0, ge=0, le=10)

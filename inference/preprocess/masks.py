@@ -3,7 +3,8 @@
 All sizes are millimetres or millilitres, so that 0.5 mm and 10 mm slices, 256² and 512² give the
 same regions. The cavity is found by enclosure: a point is inside the skull when bone lies in most
 in-plane directions around it. That survives tilt, a vertex or base that is cut off, gaps in the
-skull and a head that is wider than the field of view, where filling closed rings does not.
+skull and a head that is wider than the field of view, where filling closed rings does not. Where a
+craniectomy took too much bone for that, the skull is drawn on from the edges of the gap.
 """
 
 import numpy as np
@@ -30,6 +31,10 @@ _ENCLOSURE_ANGLES = 12
 _ENCLOSED_SHARE = 0.66
 _ENCLOSURE_BLUR_MM = 4.0
 _SATELLITE_SHARE = 0.1
+_GAP_ANGLES = 180
+_LEAST_GAP_MM = 30.0
+# Half of the 25 HU between brain and fluid, whatever the calibration of the scanner.
+_ABOVE_FLUID_HU = 13.0
 _TISSUE_SMOOTHING_MM = 1.5
 _SMALLEST_TISSUE_SHARE = 0.01
 _VESSEL_SMOOTHING_MM = 1.5
@@ -71,7 +76,9 @@ def head_mask(image: Float32Array, geometry: Geometry) -> BoolArray:
     return head
 
 
-def cranial_cavity(image: Float32Array, head: BoolArray, geometry: Geometry) -> BoolArray:
+def cranial_cavity(
+    image: Float32Array, head: BoolArray, geometry: Geometry, *, erode_mm: float = 0.0
+) -> BoolArray:
     """Everything inside the skull: brain, fluid and vessels; may be empty.
 
     Parameters
@@ -80,9 +87,13 @@ def cranial_cavity(image: Float32Array, head: BoolArray, geometry: Geometry) -> 
         HU, without contrast or nearly so (:func:`quiet_image`).
     head : array, same shape
         From :func:`head_mask`.
+    erode_mm : float
+        Radius of a ball by which the cavity is eroded at last; the ends of the scan do not count
+        as outside.
     """
     spacing = geometry.pixel_spacing_mm
     bone = _bone(image, head)
+    bone |= _missing_skull(bone, head, spacing)
     soft = head & ~bone & (image > _SOFT_TISSUE_HU[0]) & (image < _SOFT_TISSUE_HU[1])
     edge = head & dilate(image < _OUTSIDE_FIELD_HU, 2 * max(spacing), spacing)
     for border in (np.s_[:, :1], np.s_[:, -1:], np.s_[:, :, :1], np.s_[:, :, -1:]):
@@ -93,7 +104,16 @@ def cranial_cavity(image: Float32Array, head: BoolArray, geometry: Geometry) -> 
     if counts.max() == 0:
         return np.zeros_like(head)
     kept = np.isin(labels, np.flatnonzero(counts >= _SATELLITE_SHARE * counts.max()))
-    return dilate(kept, _FORAMEN_RADIUS_MM + max(spacing), spacing) & soft
+    cavity = dilate(kept, _FORAMEN_RADIUS_MM + max(spacing), spacing) & soft
+    return erode_ball(cavity, erode_mm, geometry) if erode_mm > 0 else cavity
+
+
+def erode_ball(mask: BoolArray, radius_mm: float, geometry: Geometry) -> BoolArray:
+    """Take a rim off in all three directions; the ends of the scan do not count as outside."""
+    sampling = (max(geometry.slice_spacing_mm, 0.1), *geometry.pixel_spacing_mm)
+    if mask.all():
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=sampling) > radius_mm)
 
 
 def brain_tissue(
@@ -116,7 +136,8 @@ def brain_tissue(
         Width along the skull that partial volume with bone makes unusable.
     range_hu : (float, float)
         Lower limit (fluid lies below) and upper limit of tissue, applied to the image after light
-        smoothing against noise.
+        smoothing against noise. Where cupping or calibration put the whole brain lower than usual,
+        the lower limit is 13 HU below its median: half way to fluid.
     """
     spacing = geometry.pixel_spacing_mm
     smooth = smooth_volume(baseline, cavity, geometry, _TISSUE_SMOOTHING_MM)
@@ -124,7 +145,10 @@ def brain_tissue(
     deep = erode(cavity, rim_mm + _RIM_ZONE_MM, spacing)
     # Near the skull, partial volume with bone looks like blood.
     limit = np.where(deep, range_hu[1], min(range_hu[1], _RIM_MAX_HU))
-    tissue = inside & (smooth >= range_hu[0]) & (smooth <= limit)
+    lowest = range_hu[0]
+    if deep.any():
+        lowest = min(lowest, float(np.median(smooth[deep])) - _ABOVE_FLUID_HU)
+    tissue = inside & (smooth >= lowest) & (smooth <= limit)
     labels, counts = components(tissue)
     if counts.max() == 0:
         return tissue
@@ -139,6 +163,65 @@ def _bone(image: Float32Array, head: BoolArray) -> BoolArray:
     dense[np.unique(labels[faint & (image > _DENSE_BONE_HU)])] = True
     dense[0] = False
     return np.asarray(dense[labels])
+
+
+def _missing_skull(bone: BoolArray, head: BoolArray, spacing_mm: tuple[float, float]) -> BoolArray:
+    """Lines where a craniectomy took bone, slice by slice; empty where the skull is whole.
+
+    Seen from the centre of the skull, its inner table is a distance for every direction. Where
+    rays leave the head over more than 30 mm of its outline without meeting bone, the distance is
+    interpolated between the edges of the gap.
+    """
+    out = np.zeros_like(bone)
+    angles = np.arange(_GAP_ANGLES) * 2 * np.pi / _GAP_ANGLES
+    for index in np.flatnonzero(bone.any(axis=(1, 2))):
+        centre = np.argwhere(head[index]).mean(axis=0)
+        radius = _inner_table(bone[index], head[index], centre, angles, spacing_mm)
+        for gap in _runs(np.isnan(radius)):
+            edges = [int(gap[0]) - 1, int(gap[-1] + 1) % _GAP_ANGLES]
+            first, last = radius[edges]
+            if (first + last) / 2 * len(gap) * 2 * np.pi / _GAP_ANGLES < _LEAST_GAP_MM:
+                continue
+            along = np.linspace(0, 1, 16 * len(gap))
+            turn = angles[edges[0]] + along * (len(gap) + 1) * 2 * np.pi / _GAP_ANGLES
+            reach = first + along * (last - first)
+            row = np.rint(centre[0] + reach * np.sin(turn) / spacing_mm[0]).astype(int)
+            column = np.rint(centre[1] + reach * np.cos(turn) / spacing_mm[1]).astype(int)
+            there = (row >= 0) & (row < bone.shape[1]) & (column >= 0) & (column < bone.shape[2])
+            out[index, row[there], column[there]] = True
+    return ndimage.binary_dilation(out, np.ones((1, 3, 3), bool)) & head if out.any() else out
+
+
+def _inner_table(
+    bone: BoolArray,
+    head: BoolArray,
+    centre: npt.NDArray[np.float64],
+    angles: npt.NDArray[np.float64],
+    spacing_mm: tuple[float, float],
+) -> npt.NDArray[np.float64]:
+    """Distance in mm to the first bone in every direction; NaN where there is none.
+
+    Rays that leave the image inside the head, which the field of view cuts, count as ending on
+    bone.
+    """
+    steps = np.arange(0, np.hypot(*(n * s for n, s in zip(bone.shape, spacing_mm, strict=True))))
+    row = np.rint(centre[0] + np.sin(angles)[:, None] * steps / spacing_mm[0]).astype(int)
+    column = np.rint(centre[1] + np.cos(angles)[:, None] * steps / spacing_mm[1]).astype(int)
+    there = (row >= 0) & (row < bone.shape[0]) & (column >= 0) & (column < bone.shape[1])
+    row, column = np.clip(row, 0, bone.shape[0] - 1), np.clip(column, 0, bone.shape[1] - 1)
+    hit = bone[row, column] | (~there & head[row, column])
+    first = np.argmax(hit, axis=1)
+    return np.where(hit.any(axis=1), steps[first], np.nan)
+
+
+def _runs(where: BoolArray) -> list[npt.NDArray[np.int64]]:
+    """Runs of true entries on a circle, each as its indices; none when all are true."""
+    if where.all() or not where.any():
+        return []
+    start = int(np.flatnonzero(~where)[0])
+    order = np.roll(np.arange(len(where)), -start)
+    change = np.flatnonzero(np.diff(where[order].astype(np.int8))) + 1
+    return [run for run in np.split(order, change) if where[run[0]]]
 
 
 def _enclosed(walls: BoolArray, geometry: Geometry) -> BoolArray:

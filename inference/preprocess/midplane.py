@@ -39,6 +39,10 @@ class Midplane:
         height = sum(float(self.normal[axis]) * geometry.coordinates_mm(axis) for axis in range(3))
         return np.asarray(height > self.offset_mm)
 
+    def distance_mm(self, points_mm: Float64Array) -> Float64Array:
+        """Signed distance of LPS points of shape ``(..., 3)``, positive on the patient's left."""
+        return np.asarray(points_mm @ self.normal - self.offset_mm)
+
 
 def fit_midplane(cavity: BoolArray, geometry: Geometry) -> Midplane:
     """Fit the plane that mirrors the cranial cavity onto itself best.

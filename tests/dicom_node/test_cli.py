@@ -171,12 +171,14 @@ def test_classify_as_a_table_and_what_it_could_not_read(run: Run, tmp_path: Path
 
 
 def test_process_with_table(run: Run, tmp_path: Path, ctp: Path) -> None:
-    outcome = run("process", ctp, "--output", tmp_path / "out", "--nifti")
+    outcome = run("process", ctp, "--output", tmp_path / "out", "--nifti", "--png")
     assert outcome.code == 0
     assert "core_volume" in outcome.out
     assert f"results: {tmp_path / 'out' / 'results.json'}" in outcome.out
     (record,) = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert (tmp_path / "out" / record["study_uid"] / "ctp_perfusion" / "cbf.nii.gz").is_file()
+    folder = tmp_path / "out" / record["study_uid"] / "ctp_perfusion"
+    assert (folder / "cbf.nii.gz").is_file()
+    assert (folder / "pages" / "summary_0001.png").is_file()
     assert all((tmp_path / "out" / item["path"]).is_file() for item in record["outputs"])
 
 

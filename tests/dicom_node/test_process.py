@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage
 
@@ -36,11 +37,16 @@ Records = list[dict[str, Any]]
 
 
 def run_all(
-    folder: Path, output: Path, config: Config | None = None, *, nifti: bool = False
+    folder: Path,
+    output: Path,
+    config: Config | None = None,
+    *,
+    nifti: bool = False,
+    png: bool = False,
 ) -> Records:
     """Every acquisition of a folder through every pipeline that accepts it."""
     found, unreadable = find_acquisitions(folder)
-    processor = Processor(config or Config(), output, "cpu", nifti)
+    processor = Processor(config or Config(), output, "cpu", nifti, png)
     return [
         processor.run(
             item, pipeline, refusal(item, found, len(unreadable)), lambda stage, fraction: None
@@ -52,10 +58,10 @@ def run_all(
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Records]:
-    """A stroke on the left, analysed, with NIfTI files."""
+    """A stroke on the left, analysed, with NIfTI and PNG files."""
     folder = tmp_path_factory.mktemp("study")
     save(ctp_datasets(), folder / "in")
-    return folder / "out", run_all(folder / "in", folder / "out", nifti=True)
+    return folder / "out", run_all(folder / "in", folder / "out", nifti=True, png=True)
 
 
 def nifti(folder: Path, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
@@ -115,6 +121,21 @@ def test_outputs_are_the_files_that_exist(study: tuple[Path, Records]) -> None:
     roles = {item["role"] for item in record["outputs"]}
     assert {"report", "summary", "baseline", "cbf", "tmax_colour", "core", "hypoperfused"} <= roles
     assert not any(role.endswith("_parametric") for role in roles)
+
+
+def test_pages_as_png_are_those_of_the_dicom_files(study: tuple[Path, Records]) -> None:
+    output, (record,) = study
+    folder = output / record["study_uid"] / "ctp_perfusion"
+    pages = {path.stem: path for path in (folder / "pages").iterdir()}
+    assert set(pages) == {
+        path.stem
+        for path in (folder / "dicom").iterdir()
+        if path.stem.rpartition("_")[0] in ("summary", "maps", "quality") or "_colour_" in path.stem
+    }
+    assert {"summary_0001", "maps_0001", "tmax_colour_0001"} <= set(pages)
+    for stem, path in pages.items():
+        pixels = dcmread(folder / "dicom" / f"{stem}.dcm").pixel_array
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels)
 
 
 def test_nifti_lies_where_the_patient_lies(study: tuple[Path, Records]) -> None:

@@ -28,7 +28,8 @@ def test_process_the_example_study(tmp_path: Path) -> None:
     roles = Counter(output["role"] for output in record["outputs"])
     maps = ("cbf", "cbv", "mtt", "tmax", "ttp")
     assert roles == {
-        "report": 1, "summary": 1, "core": 1, "hypoperfused": 1, "baseline": SLICES,
+        **dict.fromkeys(("report", "summary", "maps", "quality", "core", "hypoperfused"), 1),
+        "baseline": SLICES,
         **dict.fromkeys(maps, SLICES), **{f"{name}_colour": 1 for name in maps},
     }  # fmt: skip
     paths = [tmp_path / output["path"] for output in record["outputs"]]

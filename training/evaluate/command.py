@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from training.evaluate.perfusion_patients import Outcome, Summary
     from training.evaluate.perfusion_phantom import Agreement
 
 app = typer.Typer(no_args_is_help=True, help="Engines and networks against known truth.")
@@ -22,17 +24,93 @@ def evaluate() -> None:
 
 @app.command()
 def perfusion(
+    patients: Annotated[
+        int, typer.Option(min=0, max=1000, help="Simulated patients; 0 for the phantom alone.")
+    ] = 40,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Decides the patients.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Patients at a time.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure the deconvolution methods on the digital reference phantom."""
+    """Measure CT perfusion: the methods on a phantom, the pipeline on simulated patients."""
+    from training.evaluate.perfusion_patients import evaluate_patients, summarise
     from training.evaluate.perfusion_phantom import measure_methods
 
     with console.status("digital reference phantom"):
         phantom = list(measure_methods())
-    if as_json:
-        print(json.dumps({"phantom": [asdict(row) for row in phantom]}, indent=2))
-    else:
+    if not as_json:
         Console(width=max(console.width, 110)).print(phantom_table(phantom))
+    outcomes = []
+    with Progress(console=console) as bar:
+        task = bar.add_task("patients", total=patients)
+        for outcome in evaluate_patients(seed, patients, processes=processes):
+            outcomes.append(outcome)
+            bar.advance(task)
+    if as_json:
+        rows = [asdict(row) for row in phantom]
+        found = [asdict(outcome) for outcome in outcomes]
+        total = asdict(summarise(outcomes)) if outcomes else None
+        print(json.dumps({"phantom": rows, "patients": found, "summary": total}, indent=2))
+    elif outcomes:
+        wide = Console(width=max(console.width, 140))
+        wide.print(patient_table(outcomes))
+        wide.print(summary_table(summarise(outcomes)))
+
+
+def patient_table(outcomes: "list[Outcome]") -> Table:
+    """Table of the analysis of simulated patients."""
+    table = Table(
+        "seed", "scanner", "HU", "moved mm", "flaw", "Tmax > 6 s", "Dice", "core", "Dice", "side",
+        "warnings", "s",
+        title="CT perfusion of simulated patients",
+        caption="volumes in mL: found / found without noise and motion / simulated truth",
+    )  # fmt: skip
+    for o in outcomes:
+        volumes = [_volumes(o, name) for name in ("hypoperfused", "core")]
+        table.add_row(
+            str(o.seed), o.scanner, f"{o.noise_hu:.1f}", f"{o.displacement_mm:.1f}", o.flaw,
+            volumes[0], _number(o.hypoperfused_dice), volumes[1], _number(o.core_dice),
+            f"{o.side or '-'}/{o.true_side or '-'}",
+            shortened(o.reason) if o.reason else " ".join(o.warnings), f"{o.seconds:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def summary_table(summary: "Summary") -> Table:
+    """Table of the summary, with what is aimed at."""
+    table = Table("over all patients", "measured", "aim")
+    right, sided = summary.sides_right
+    table.add_row("analysed", f"{summary.analysed} of {summary.patients}", "")
+    table.add_row(
+        "volume error, median and 90th percentile", _pair(summary.volume_error), "0.15 0.40"
+    )
+    table.add_row("core error, median and 90th percentile", _pair(summary.core_error), "0.15 0.40")
+    table.add_row("Dice of Tmax > 6 s, median", _number(summary.hypoperfused_dice), "0.80")
+    table.add_row("Dice of core, median", _number(summary.core_dice), "0.70")
+    table.add_row("side right", f"{right} of {sided}", "all")
+    table.add_row("mL without a lesion, median", _number(summary.false_ml), "3")
+    for code in summary.precision:
+        both = f"{_number(summary.precision[code])} {_number(summary.recall[code])}"
+        table.add_row(f"warning {code}, precision and recall", both, "0.90 0.90")
+    table.add_row("seconds of an analysis, median", f"{summary.seconds:.1f}", "")
+    return table
+
+
+def _volumes(outcome: "Outcome", name: str) -> str:
+    three = (outcome.found, outcome.reference, outcome.truth)
+    return "/".join("-" if one is None else f"{getattr(one, name):.0f}" for one in three)
+
+
+def shortened(words: str, most: int = 40) -> str:
+    """Words cut to a length."""
+    return words if len(words) <= most else words[: most - 3] + "..."
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _pair(values: tuple[float, float] | None) -> str:
+    return "-" if values is None else f"{values[0]:.2f} {values[1]:.2f}"
 
 
 def phantom_table(rows: "list[Agreement]") -> Table:

@@ -19,6 +19,7 @@ from inference.geometry import Geometry
 from inference.quantities import CBF, CBV, MTT, TMAX, TTP, Quantity
 from inference.results import (
     Criterion,
+    Curve,
     DerivedImage,
     Finding,
     Measurement,
@@ -79,6 +80,26 @@ def region(grid: Geometry, radius: float, slices: slice) -> np.ndarray:
     return mask
 
 
+def curves(grid: Geometry) -> tuple[Curve, ...]:
+    """Artery and vein with their places, tissue, motion, and one dropped frame."""
+    times = np.arange(0.0, 40.0, 2.0)
+
+    def bolus(peak: float, arrival_s: float) -> np.ndarray:
+        after = np.clip(times - arrival_s, 0, None) / 6
+        return np.asarray(peak * after**3 * np.exp(3 - 3 * after))
+
+    artery = np.array([grid.voxel_to_lps(0, 5, 5), grid.voxel_to_lps(0, 6, 5)])
+    vein = np.array([grid.voxel_to_lps(grid.slices - 1, 18, 12)])
+    return (
+        Curve("aif", "artery", times, bolus(300, 6), "[hnsf'U]", artery),
+        Curve("vof", "vein", times, bolus(400, 12), "[hnsf'U]", vein),
+        Curve("tissue", "tissue", times, bolus(8, 8), "[hnsf'U]"),
+        Curve("motion_mm", "translation", times, 0.05 * times, "mm"),
+        Curve("motion_deg", "rotation", times, 0.02 * times, "deg"),
+        Curve("dropped", "dropped", np.array([18.0]), np.ones(1), "1"),
+    )
+
+
 def perfusion_result(
     grid: Geometry,
     *,
@@ -126,8 +147,12 @@ def perfusion_result(
             Criterion("dawn", None, {"core_volume": volumes["core"], "nihss": None}),
             Criterion("defuse_3", True, {"mismatch_ratio": ratio}),
         ),
+        curves=curves(grid),
         side="R",
         parameters={
+            "aif_peak_hu": 301.5,
+            "aif_reason": "highest and earliest of 12 candidates",
+            "baseline_frames": 3,
             "method": "osvd",
             "svd_threshold": 0.1,
             "weights_sha256": "ab" * 32,

@@ -12,10 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, MRImageStorage
 
-from dicom_node.write.colour import colourise, direction_letters, greyscale
+from dicom_node.write.colour import direction_letters
 from dicom_node.write.derived_image import PADDING, Quantisation, linear_window
 from dicom_node.write.layers import Layer, map_layer
-from dicom_node.write.pages import PageText, Stack, pages, ticks
 from dicom_node.write.results import DEFAULT_SERIES, SourceImages, WrittenObject, write_results
 from dicom_node.write.segmentation import segmentation_object, segmented_property
 from inference.geometry import Geometry
@@ -26,7 +25,6 @@ from tests.dicom_node.write.examples import (
     RUN,
     enhanced_mr_files,
     geometry,
-    head_values,
     perfusion_result,
     source_files,
 )
@@ -196,7 +194,7 @@ def test_classic_images_of_the_source_modality(run: Written) -> None:
 
 
 def test_pictures_are_rgb_and_readable_by_dcmtk(run: Written, tmp_path: Path) -> None:
-    for role in ("cbf_colour", "summary"):
+    for role in ("summary", "maps", "quality", "cbf_colour"):
         page = next(w for w in run.objects if w.role == role)
         ds = dcmread(page.path)
         assert ds.PhotometricInterpretation == "RGB"
@@ -293,56 +291,6 @@ def test_regions_have_codes() -> None:
 )  # fmt: skip
 def test_letters_follow_geometry(direction: tuple[float, ...], letters: str) -> None:
     assert direction_letters(np.array(direction)) == letters
-
-
-def _pages(grid: Geometry, data: np.ndarray) -> list[np.ndarray]:
-    def render(values: np.ndarray) -> np.ndarray:
-        return colourise(values, 0, 60)
-
-    text = PageText("CBF", "", "RESEARCH USE ONLY")
-    return list(pages(Stack(data, grid, render), text, None))
-
-
-def test_twenty_slices_fill_a_page() -> None:
-    for slices, expected in ((20, 1), (21, 2), (41, 3)):
-        grid = geometry(slices, 8)
-        assert len(_pages(grid, head_values(grid, 0, 60))) == expected
-
-
-def test_a_map_without_values_is_a_dark_page() -> None:
-    grid = geometry(2, 8)
-    page = _pages(grid, np.full(grid.shape, np.nan, np.float32))[0]
-    assert page[76:-34, 30:220].max() == 0
-
-
-def test_the_image_keeps_its_side_and_proportions() -> None:
-    grid = geometry(1, 40, spacing_mm=(1.0, 2.0))
-    data = np.full(grid.shape, 1.0, np.float32)
-    data[0, :, :21] = 59.0
-    page = _pages(grid, data)[0]
-    tile = page[76 : 76 + 256, :256]
-    rows, columns = (np.flatnonzero(tile[20:-40, 25:-25].any(axis=(1, 2))), tile[128, 30:226])
-    assert columns[0, 0] > columns[0, 2]
-    assert columns[-1, 2] > columns[-1, 0]
-    assert len(rows) / 252 == pytest.approx(40 / 84, abs=0.02)
-
-
-@given(low=st.floats(-1e3, 1e3), width=st.floats(1e-2, 1e4))
-def test_ticks_are_few_and_inside(low: float, width: float) -> None:
-    found = ticks(low, low + width)
-    assert 3 <= len(found) <= 10
-    assert all(low - 1e-6 * width <= v <= low + width * (1 + 1e-6) for v in found)
-
-
-def test_colours_run_from_blue_to_red() -> None:
-    colours = colourise(np.array([0.15, 0.5, 0.9, np.nan], np.float32), 0, 1)
-    assert colours[0, 2] > colours[0, 0]
-    assert colours[1, 1] == colours[1].max()
-    assert colours[2, 0] > colours[2, 2]
-    assert not colours[3].any()
-    assert greyscale(np.array([-1, 0.5, 2, np.nan], np.float32), 0, 1)[:, 0].tolist() == [
-        0, 128, 255, 0,
-    ]  # fmt: skip
 
 
 def test_windows_of_classic_mr_are_in_stored_values(tmp_path: Path) -> None:

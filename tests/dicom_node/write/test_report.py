@@ -69,8 +69,9 @@ def test_the_first_group_has_what_must_be_read_first(source: SourceImages, tmp_p
     assert '"Intracranial hemorrhage")=(121054,DCM,"Absent")' in group
     assert '"Hemorrhagic transformation")=(121059,DCM,"Presence Undetermined")' in group
     assert '"Criterion dawn met")=(261665006,SCT,"Unknown")' in group
-    assert "Criterion dawn: cannot be told" in group
-    assert "nihss unknown" in group
+    core = f"Core volume {volumes['core_volume']:.1f} mL"
+    assert f"Criterion dawn: cannot be told ({core}, nihss unknown)" in group
+    assert "Criterion defuse_3: met (Mismatch ratio 5.70)" in group
     assert '"Algorithm Name")="ctp_perfusion"' in group
     assert f"weights_sha256={'ab' * 32}" in group
     assert "weights trained on simulated patients" in group

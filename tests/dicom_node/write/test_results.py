@@ -70,7 +70,7 @@ def test_what_is_not_wanted_is_not_written(tmp_path: Path) -> None:
     source = SourceImages.from_files(source_files(tmp_path / "source", grid))
     kinds = {
         "derived_images": {"baseline", *MAPS},
-        "secondary_captures": {"summary", *(f"{m}_colour" for m in MAPS)},
+        "secondary_captures": {"summary", "maps", "quality", *(f"{m}_colour" for m in MAPS)},
         "segmentations": {"core", "hypoperfused"},
         "reports": {"report"},
         "parametric_maps": {f"{m}_parametric" for m in MAPS},

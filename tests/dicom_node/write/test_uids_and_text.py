@@ -9,10 +9,18 @@ from dicom_node.write.codes import own_code, unit_code
 from dicom_node.write.context import WriteContext
 from dicom_node.write.results import DEFAULT_SERIES, SourceImages
 from dicom_node.write.series import SeriesEntry
-from dicom_node.write.text import number, plain, shortened, warning_codes, warning_text
+from dicom_node.write.text import (
+    distrusted_codes,
+    number,
+    plain,
+    shortened,
+    value_text,
+    warning_codes,
+    warning_text,
+)
 from dicom_node.write.uids import result_uid
 from inference.quantities import QUANTITIES
-from inference.results import Warning
+from inference.results import Measurement, Warning
 from tests.dicom_node.write.examples import RUN, geometry, perfusion_result, source_files
 
 
@@ -67,6 +75,26 @@ def test_numbers_and_warnings_are_readable() -> None:
         "not finite",
     ]
     assert warning_text(Warning("motion", "too much", 5.25)) == "motion: too much (5.25)"
+
+
+@given(st.floats(-2000, 2000))
+def test_values_keep_what_thresholds_need(value: float) -> None:
+    """A core of 69.9 mL does not read as 70, a ratio of 1.77 not as 1.8."""
+    volume, unit = value_text(Measurement("core_volume", "Core", value, "mL")).split()
+    assert unit == "mL"
+    assert abs(float(volume) - value) <= (0.05 if abs(value) < 99.95 else 0.5) + 1e-9
+    ratio = value_text(Measurement("mismatch_ratio", "Ratio", value, "1"))
+    assert abs(float(ratio) - value) <= (0.005 if abs(value) < 9.995 else 0.05) + 1e-9
+
+
+def test_an_undefined_value_is_no_number() -> None:
+    assert value_text(Measurement("mismatch_ratio", "Ratio", None, "1")) == "n/a"
+    assert value_text(Measurement("delay", "Delay", 2.5, "s")) == "2.5 s"
+
+
+def test_some_warnings_end_trust_and_others_do_not() -> None:
+    codes = ["low_coverage", "truncated", "short_baseline", "motion", "truncated"]
+    assert distrusted_codes([Warning(code, "") for code in codes]) == ["truncated", "motion"]
 
 
 @given(st.from_regex(r"[a-z_0-9]{1,60}", fullmatch=True))

@@ -4,6 +4,7 @@ import pytest
 from inference.preprocess.masks import (
     brain_tissue,
     cranial_cavity,
+    erode_ball,
     head_mask,
     quiet_image,
     vessel_mask,
@@ -12,13 +13,16 @@ from inference.preprocess.midplane import fit_midplane
 from tests.inference.perfusion.phantom import (
     AIR,
     ARTERY,
+    BONE,
     FLUID,
     HOLDER,
+    SCALP,
     VEIN,
     Phantom,
     Scan,
     cine,
     dice,
+    geometry,
     scan,
 )
 
@@ -74,6 +78,56 @@ def test_skull_with_a_gap_still_encloses() -> None:
     assert dice(cavity, case.inside) > 0.93
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_craniectomy_neither_leaks_nor_loses_brain(side: int) -> None:
+    case = scan(GRIDS["plain"])
+    where = case.series.geometry
+    data = case.series.data.copy()
+    x, y, z = (where.coordinates_mm(axis) for axis in range(3))
+    gap = (side * x > 25) & (np.abs(y) < 40) & (np.abs(z) < 50) & (case.labels == BONE)
+    assert float(gap.sum(axis=(1, 2)) @ where.voxel_volumes_ml) > 15
+    data[:, gap] += 40 - 900
+    image = quiet_image(data)
+    cavity = cranial_cavity(image, head_mask(image, where), where)
+    assert dice(cavity, case.inside) > 0.95
+    below = case.inside & (side * x > 25) & (np.abs(y) < 40)
+    assert (cavity & below).sum() > 0.97 * below.sum()
+    assert (cavity & (case.labels == SCALP)).sum() < 0.002 * cavity.sum()
+
+
+@pytest.mark.parametrize("offset_hu", [-14.0, -8.0, 0.0, 6.0])
+def test_brain_is_found_on_scanners_that_read_low(offset_hu: float) -> None:
+    case = scan(GRIDS["plain"])
+    where = case.series.geometry
+    image = case.series.data.mean(axis=0) + np.float32(offset_hu)
+    brain = brain_tissue(image, case.inside, where, rim_mm=2.0, range_hu=(15, 90))
+    assert dice(brain, case.brain) > 0.93
+    assert (brain & (case.labels == FLUID)).sum() < 0.3 * (case.labels == FLUID).sum()
+
+
+def test_cavity_can_be_eroded_by_a_ball() -> None:
+    case = scan(GRIDS["fine"])
+    where = case.series.geometry
+    image = quiet_image(case.series.data)
+    head = head_mask(image, where)
+    whole = cranial_cavity(image, head, where)
+    for radius_mm in (2.0, 4.0):
+        found = cranial_cavity(image, head, where, erode_mm=radius_mm)
+        assert not (found & ~whole).any()
+        lost = (whole & ~found).sum(axis=(1, 2)) * where.pixel_spacing_mm[0] ** 2
+        # The perimeter of the cavity, an oval of 67 x 85 mm half axes, times the rim.
+        assert np.median(lost) == pytest.approx(480 * radius_mm, rel=0.25)
+
+
+def test_the_ball_reaches_over_slices_but_not_over_the_ends_of_the_scan() -> None:
+    where = geometry(Phantom(rows=8, slices=11, slice_mm=1.0))
+    mask = np.ones(where.shape, bool)
+    assert erode_ball(mask, 5.0, where).all()
+    mask[5] = False
+    kept = np.flatnonzero(erode_ball(mask, 2.5, where).any(axis=(1, 2)))
+    np.testing.assert_array_equal(kept, [0, 1, 2, 8, 9, 10])
+
+
 @pytest.mark.parametrize("value", [-1000.0, -2000.0, 40.0])
 def test_without_a_head_masks_are_empty(value: float) -> None:
     case = scan(GRIDS["coarse"])
@@ -119,6 +173,10 @@ def test_midplane_follows_the_patient(flip: tuple[int, int], turn: float, roll: 
     truth = np.cos(np.radians(turn)) * x + np.sin(np.radians(turn)) * y > 0
     inside = case.inside & (np.abs(where.coordinates_mm(2)) < 25)
     assert (plane.left(where) == truth)[inside].mean() > 0.93
+    corners = np.array([where.voxel_to_lps(2, 10, 80), where.voxel_to_lps(3, 90, 5)])
+    left = plane.left(where)[[2, 3], [10, 90], [80, 5]]
+    np.testing.assert_array_equal(plane.distance_mm(corners) > 0, left)
+    assert np.ptp(plane.distance_mm(corners + 7 * plane.normal) - plane.distance_mm(corners)) < 1e-9
 
 
 def test_midplane_needs_a_cavity() -> None:

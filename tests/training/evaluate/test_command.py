@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from training.evaluate import perfusion_phantom
+from tests.training.evaluate.test_perfusion_patients import outcome
+from training.evaluate import perfusion_patients, perfusion_phantom
 from training.evaluate.command import app
+from training.evaluate.perfusion_patients import Outcome
 from training.evaluate.perfusion_phantom import Agreement
 
 ROW = Agreement("osvd", "box", 6.0, 0.981, 0.972, 0.963, 0.504, 0.955, -0.36, 1.02)
@@ -22,7 +24,7 @@ def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_has_every_number() -> None:
-    done = CliRunner().invoke(app, ["perfusion"])
+    done = CliRunner().invoke(app, ["perfusion", "--patients", "0"])
     assert done.exit_code == 0
     line = next(line for line in done.stdout.splitlines() if "osvd" in line)
     numbers = [cell.strip() for cell in line.strip("│ ").split("│")]
@@ -32,9 +34,29 @@ def test_the_table_has_every_number() -> None:
 
 
 def test_json_has_every_field() -> None:
-    done = CliRunner().invoke(app, ["perfusion", "--json"])
+    done = CliRunner().invoke(app, ["perfusion", "--patients", "0", "--json"])
     assert done.exit_code == 0
     assert [Agreement(**row) for row in json.loads(done.stdout)["phantom"]] == [ROW]
+
+
+def test_patients_come_with_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def evaluated(seed: int, count: int, *, processes: int) -> Iterator[Outcome]:
+        asked.append((seed, count, processes))
+        yield outcome()
+
+    monkeypatch.setattr(perfusion_patients, "evaluate_patients", evaluated)
+    arguments = ["perfusion", "--patients", "1", "--seed", "3", "--processes", "2"]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0
+    assert asked == [(3, 1, 2)]
+    found = json.loads(done.stdout)
+    assert found["patients"][0]["scanner"] == "siemens"
+    assert found["summary"]["hypoperfused_dice"] == 0.9
+    done = CliRunner().invoke(app, arguments)
+    assert "18/20/25" in done.stdout
+    assert "0.10 0.10" in done.stdout
 
 
 def test_the_command_loads_nothing_heavy() -> None:
