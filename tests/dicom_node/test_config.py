@@ -135,7 +135,7 @@ def test_all_errors_at_once() -> None:
         "pipelines.ctp_perfusion.solver": "found 'guess'; allowed: 'osvd'",
         "pipelines.ctp_perfusion.kh": "found 9; allowed: at least 0.3, at most 1.5",
         "pipelines.ctp_perfusion.truncation": "a valid number",
-        "pipelines.ctp_perfusion.typo": "unknown key; allowed: enabled, motion_correction, solver, ",
+        "pipelines.ctp_perfusion.typo": "unknown key; allowed: enabled, motion_correction, ",
         "pipelines.unknown": "a pipeline: ctp_perfusion",
         "series": "number 9122 for cbf and cbv",
         "series.ncct.number": "at least 1",
