@@ -112,6 +112,7 @@ class Enhancement:
         self.voxels: npt.NDArray[np.int64] = np.flatnonzero(reached)
         self._end_s = float(bolus.times_s[-1])
         amount = share.ravel()[tissue]
+        del share, reached  # the most memory of a scan is needed below
         self._parts = [
             _tissue_part(self._rows(tissue), tissue, amount, maps, bolus),
             _vessel_part(self._rows(arteries.voxels), arteries, bolus.arterial, bolus.step_s),
