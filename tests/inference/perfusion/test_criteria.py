@@ -6,20 +6,22 @@ from inference.perfusion.criteria import selection_criteria
 from inference.results import Measurement
 
 
-def judged(core: float | None, hypoperfused: float | None) -> tuple[bool | None, bool | None]:
-    both = core is not None and hypoperfused is not None
-    mismatch = hypoperfused - core if both else None  # type: ignore[operator]
-    ratio = hypoperfused / core if both and core else None  # type: ignore[operator]
-    found = selection_criteria(
-        (
-            Measurement("core_volume", "Core", core, "mL"),
-            Measurement("mismatch_volume", "Mismatch", mismatch, "mL"),
-            Measurement("mismatch_ratio", "Mismatch ratio", ratio, "1"),
-        )
+def judged(core: float, hypoperfused: float) -> tuple[bool | None, bool | None]:
+    ratio = hypoperfused / core if core else None
+    defuse_3, extend = selection_criteria(measured(core, hypoperfused - core, ratio))
+    assert (defuse_3.name, extend.name) == ("defuse_3", "extend")
+    assert defuse_3.inputs["core_volume"] == core
+    return defuse_3.met, extend.met
+
+
+def measured(
+    core: float | None, mismatch: float | None, ratio: float | None
+) -> tuple[Measurement, ...]:
+    return (
+        Measurement("core_volume", "Core", core, "mL"),
+        Measurement("mismatch_volume", "Mismatch", mismatch, "mL"),
+        Measurement("mismatch_ratio", "Mismatch ratio", ratio, "1"),
     )
-    assert [criterion.name for criterion in found] == ["defuse_3", "extend"]
-    assert all(criterion.inputs["core_volume"] == core for criterion in found)
-    return found[0].met, found[1].met
 
 
 @pytest.mark.parametrize(
@@ -43,4 +45,4 @@ def test_limits(core: float, hypoperfused: float, defuse_3: bool, extend: bool) 
 
 
 def test_unknown_volumes_cannot_be_judged() -> None:
-    assert judged(None, None) == (None, None)
+    assert [found.met for found in selection_criteria(measured(None, None, None))] == [None, None]
