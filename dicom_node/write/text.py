@@ -16,8 +16,11 @@ RESEARCH_USE = "RESEARCH USE ONLY; not for clinical decisions"
 MET = {True: "met", False: "not met", None: "cannot be told"}
 
 _DISTRUSTED = frozenset(
-    {"aif_late", "incomplete", "motion", "timing_guessed", "truncated", "weak_bolus"}
-)
+    {
+        "aif_late", "incomplete", "motion", "timing_guessed", "truncated", "uncertain",
+        "weak_bolus",
+    }
+)  # fmt: skip
 _SPELLED = str.maketrans(
     {
         "\u2265": ">=", "\u2264": "<=", "\u00d7": "x", "\u00b7": ".", "\u00b5": "u", "\u03bc": "u",

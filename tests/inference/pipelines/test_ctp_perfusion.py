@@ -293,5 +293,5 @@ def test_a_scan_that_began_with_contrast_is_refused() -> None:
     late = dataclasses.replace(
         case.series, data=case.series.data[9:], times_s=case.series.times_s[9:]
     )
-    with pytest.raises(NotAnalysable, match="no arterial input|contrast was there"):
+    with pytest.raises(NotAnalysable, match=r"no arterial input|contrast was there"):
         analyse(late)
