@@ -107,7 +107,7 @@ def analyse(
             acquired_s = series.times_s.mean(axis=1)
             motion = estimate_motion(series, device=context.device)
             moved = quality.check_motion(
-                motion.displacement_mm, motion.rotation_deg, motion.dropped, len(series.data)
+                motion.extent_mm, motion.extent_deg, len(motion.dropped), len(series.data)
             )
             series = correct_motion(series, motion)
     grid_s = common_times(series.times_s, settings.time_step_s, settings.max_duration_s)

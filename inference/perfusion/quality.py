@@ -3,8 +3,6 @@
 Checks raise :class:`inference.errors.NotAnalysable` where no use of the result is left.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -53,14 +51,17 @@ def check_truncation(
     if artery.tail_share > _HALF or not np.isfinite(artery.width_s):
         raise NotAnalysable(
             f"the scan ends with the artery at {100 * artery.tail_share:.0f} % of its peak, "
-            "expected below 50 %: it was cut before the bolus had passed"
+            "expected below 50 %: it was cut before the bolus had passed",
+            code="truncated",
+            value=round(artery.tail_share, 3),
         )
     if after < _LEAST_AFTER_ARRIVAL_S or tissue.peak_time_s >= end_s - _LEAST_AFTER_PEAK_S:
         raise NotAnalysable(
             f"the scan ends {after:.1f} s after the contrast arrives and "
             f"{end_s - tissue.peak_time_s:.1f} s after the brain is brightest, expected at least "
             f"{_LEAST_AFTER_ARRIVAL_S:.0f} s and {_LEAST_AFTER_PEAK_S:g} s: it was cut before the "
-            "bolus had passed"
+            "bolus had passed",
+            code="truncated",
         )
     what, tail, limit = "brain", tissue.tail_share, _TRUNCATED_TISSUE
     if vein is not None:
@@ -107,7 +108,9 @@ def check_contrast_to_noise(ratio: float, smoothing_mm: float) -> Warning | None
     if ratio < _LEAST_CONTRAST_TO_NOISE:
         raise NotAnalysable(
             f"the brain brightens by {ratio:.1f} times the noise after smoothing, expected at "
-            f"least {_LEAST_CONTRAST_TO_NOISE:g}: the bolus is too weak or the images too noisy"
+            f"least {_LEAST_CONTRAST_TO_NOISE:g}: the bolus is too weak or the images too noisy",
+            code="weak_bolus",
+            value=round(ratio, 2),
         )
     usual = ratio * min(1.0, _USUAL_SMOOTHING_MM / max(smoothing_mm, _USUAL_SMOOTHING_MM))
     if usual >= _TRUSTED_CONTRAST_TO_NOISE:
@@ -121,48 +124,46 @@ def check_contrast_to_noise(ratio: float, smoothing_mm: float) -> Warning | None
 
 
 def check_motion(
-    displacement_mm: Float64Array, rotation_deg: Float64Array, dropped: Sequence[int], total: int
+    extent_mm: float, extent_deg: float, dropped: int, total: int
 ) -> tuple[Warning, ...]:
     """Whether the head lay still enough.
 
     Parameters
     ----------
-    displacement_mm, rotation_deg : array, shape ``(time,)``
-        Motion of every acquired frame, dropped ones included.
-    dropped : sequence of int
-        Frames that were not used.
-    total : int
-        Frames that were acquired.
+    extent_mm, extent_deg : float
+        How far the head lies apart in two of the frames that are used, at most.
+    dropped, total : int
+        Frames that were not used, and all that were acquired.
 
     Raises
     ------
     NotAnalysable
         More than half of the frames were dropped.
     """
-    if len(dropped) > _HALF * total:
+    if dropped > _HALF * total:
         raise NotAnalysable(
-            f"{len(dropped)} of {total} frames had to be dropped for motion, expected at most "
-            "half: the head moved too much"
+            f"{dropped} of {total} frames had to be dropped for motion, expected at most "
+            "half: the head moved too much",
+            code="frames_dropped",
+            value=float(dropped),
         )
-    used = np.setdiff1d(np.arange(total), np.asarray(dropped, np.int64))
-    shift, turn = float(displacement_mm[used].max()), float(rotation_deg[used].max())
     found = []
-    if shift > _MOST_SHIFT_MM or turn > _MOST_TURN_DEG:
+    if extent_mm > _MOST_SHIFT_MM or extent_deg > _MOST_TURN_DEG:
         found.append(
             Warning(
                 "motion",
-                f"The head moved by up to {shift:.1f} mm and turned by up to {turn:.1f} degrees in "
-                f"the frames that were used (trusted up to {_MOST_SHIFT_MM:g} mm and "
+                f"The head moved by up to {extent_mm:.1f} mm and turned by up to {extent_deg:.1f} "
+                f"degrees among the frames that were used (trusted up to {_MOST_SHIFT_MM:g} mm and "
                 f"{_MOST_TURN_DEG:g} degrees); this was corrected.",
-                round(shift, 1),
+                round(extent_mm, 1),
             )
         )
-    if len(dropped):
+    if dropped:
         found.append(
             Warning(
                 "frames_dropped",
-                f"{len(dropped)} of {total} frames were dropped for motion.",
-                float(len(dropped)),
+                f"{dropped} of {total} frames were dropped for motion.",
+                float(dropped),
             )
         )
     return tuple(found)
@@ -192,7 +193,9 @@ def check_sampling(times_s: Float64Array, artery: VesselCurve) -> Warning | None
     if gap >= max(artery.width_s, _TRUSTED_GAP_S):
         raise NotAnalysable(
             f"no frame for {gap:.1f} s while the bolus passes, which is {artery.width_s:.1f} s "
-            f"wide, expected at most {_TRUSTED_GAP_S:g} s: the bolus was not sampled"
+            f"wide, expected at most {_TRUSTED_GAP_S:g} s: the bolus was not sampled",
+            code="uncertain",
+            value=round(gap, 1),
         )
     if gap <= _TRUSTED_GAP_S:
         return None
@@ -216,7 +219,9 @@ def check_start(artery: VesselCurve, tissue: TissueCurve) -> None:
             raise NotAnalysable(
                 f"the {what} ends {100 * -tail:.0f} % of its peak below its first frames, expected "
                 f"at most {100 * _MOST_UNDERSHOOT:.0f} %: the contrast was there when the scan "
-                "began, so the enhancement cannot be measured"
+                "began, so the enhancement cannot be measured",
+                code="short_baseline",
+                value=0.0,
             )
 
 
