@@ -1,4 +1,4 @@
-"""What the CT perfusion analysis passes between its stages, and how it becomes a result."""
+"""What a perfusion analysis passes between its stages, and how it becomes a result."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ import numpy.typing as npt
 from inference import quantities
 from inference.geometry import Geometry
 from inference.perfusion.arterial_input import Vessels
-from inference.perfusion.lesions import Lesions
+from inference.perfusion.lesions import LesionRules, Lesions
+from inference.perfusion.settings import PerfusionSettings
 from inference.perfusion.tissue_curve import TissueCurve
 from inference.perfusion.vessel_curves import VesselCurve
-from inference.pipelines.ctp_perfusion import CtpPerfusionSettings
 from inference.preprocess.motion import Motion
 from inference.results import Curve, ParameterMap, Segmentation
 
@@ -108,25 +108,25 @@ def motion_curves(motion: Motion, times_s: Float64Array) -> tuple[Curve, ...]:
 
 
 def segmentations(
-    lesions: Lesions, geometry: Geometry, settings: CtpPerfusionSettings
+    lesions: Lesions, geometry: Geometry, rules: LesionRules
 ) -> tuple[Segmentation, ...]:
     """Core and hypoperfused tissue, possibly empty."""
     return (
         Segmentation(
-            "core", "Core", lesions.core, geometry, f"rCBF < {100 * settings.core_rcbf:.0f} %"
+            "core", "Core", lesions.core, geometry, f"rCBF < {100 * rules.core_rcbf:.0f} %"
         ),
         Segmentation(
             "hypoperfused",
             "Hypoperfused",
             lesions.hypoperfused,
             geometry,
-            f"Tmax > {settings.hypoperfused_tmax_s:g} s, or core",
+            f"Tmax > {rules.hypoperfused_tmax_s:g} s, or core",
         ),
     )
 
 
 def parameters(
-    settings: CtpPerfusionSettings,
+    settings: PerfusionSettings,
     bolus: Bolus,
     lesions: Lesions,
     baseline_frames: int,
