@@ -31,6 +31,7 @@ _COLOURS: dict[str, RGB] = {
 _VESSELS = {"aif": "artery", "vof": "vein"}
 _VESSEL_NUMBERS = (
     ("peak_hu", "peak (HU)"),
+    ("peak_per_s", "peak (1/s)"),
     ("arrival_s", "arrival (s)"),
     ("peak_time_s", "time of peak (s)"),
     ("width_s", "width at half maximum (s)"),

@@ -135,7 +135,9 @@ def analyse_scan(
     geometry, context = scan.contrast.geometry, clock.context
     with clock.stage("smooth"):
         smooth = smooth_to_noise(scan, settings, context.device)
-        noisy = quality.check_contrast_to_noise(smooth.contrast_to_noise, smooth.width_mm)
+        noisy = quality.check_contrast_to_noise(
+            smooth.contrast_to_noise, smooth.width_mm, scan.bolus.agent
+        )
     with clock.stage("deconvolve"):
         maps = _perfusion(smooth.curves, scan, settings, context.device)
     with clock.stage("lesions"):
@@ -236,7 +238,7 @@ def check_quality(series: TimeSeries, bolus: Bolus, end_s: float) -> tuple[Warni
     quality.check_start(bolus.artery, bolus.tissue)
     return present(
         quality.check_truncation(bolus.artery, bolus.vein, bolus.tissue, end_s),
-        quality.check_bolus(bolus.artery),
+        quality.check_bolus(bolus.artery, bolus.agent),
         quality.check_width(bolus.artery),
         quality.check_baseline(acquired_baseline(series, bolus)),
         quality.check_arterial_lead(bolus.artery, bolus.tissue),

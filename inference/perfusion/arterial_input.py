@@ -14,6 +14,7 @@ import numpy as np
 
 from inference.errors import NotAnalysable
 from inference.geometry import Geometry
+from inference.perfusion.agent import IODINE, Agent
 from inference.perfusion.concentration import Baseline
 from inference.perfusion.tissue_curve import TissueCurve
 from inference.perfusion.venous_output import (
@@ -75,12 +76,12 @@ class Candidate:
     score: float
     rejected: str
 
-    def reason(self) -> str:
+    def reason(self, unit: str) -> str:
         """Where the cluster lies, its numbers, and the choice, in one line."""
         x, y, z = self.curve.position_mm
         return (
-            f"{self.place} (L {x:.0f}, P {y:.0f}, S {z:.0f} mm): peak {self.curve.peak_hu:.0f} HU, "
-            f"arrival {self.curve.arrival_s:.1f} s, width {self.curve.width_s:.1f} s; "
+            f"{self.place} (L {x:.0f}, P {y:.0f}, S {z:.0f} mm): peak {self.curve.peak:.0f} "
+            f"{unit}, arrival {self.curve.arrival_s:.1f} s, width {self.curve.width_s:.1f} s; "
             + (f"not used: {self.rejected}" if self.rejected else "used")
         )
 
@@ -103,13 +104,14 @@ def find_vessels(
     *,
     artery_at_mm: Point | None = None,
     vein_at_mm: Point | None = None,
+    agent: Agent = IODINE,
 ) -> Vessels:
     """Find the arterial input and, where there is one, the venous output function.
 
     Parameters
     ----------
     frames : Frames
-        HU of shape ``(time, slice, row, column)``, not smoothed.
+        HU or ΔR2* of shape ``(time, slice, row, column)``, not smoothed.
     baseline : Baseline
         Of these frames.
     cavity : array, shape ``(slice, row, column)``
@@ -120,25 +122,27 @@ def find_vessels(
         Tells left from right.
     artery_at_mm, vein_at_mm : (x, y, z), optional
         Where a reader sees the vessel, LPS: its best voxels within 6 mm are used.
+    agent : Agent
+        Says what vessels look like.
 
     Raises
     ------
     NotAnalysable
         No curve looks like an artery, or none near the given place like a vessel.
     """
-    found = find_candidates(frames, baseline, cavity, tissue)
+    found = find_candidates(frames, baseline, cavity, tissue, agent)
     found = found.take(found.peak >= _floor(found.peak, int(cavity.sum())))
     if artery_at_mm is None:
         arteries = _arteries(found, frames, tissue, midplane)
     else:
-        near = _near(frames, baseline, tissue, artery_at_mm, "an artery")
+        near = _near(frames, baseline, tissue, agent, artery_at_mm, "an artery")
         score, curve = _best_cluster(near, frames, tissue)
         arteries = [Candidate("artery", _place(curve, midplane), curve, score, "")]
     artery = arteries[0].curve
     if vein_at_mm is None:
         veins = _veins(found, artery, tissue, frames, midplane)
     else:
-        near = _near(frames, baseline, tissue, vein_at_mm, "a vein")
+        near = _near(frames, baseline, tissue, agent, vein_at_mm, "a vein")
         late = np.flatnonzero(late_voxels(near, artery))
         if not len(late):
             raise NotAnalysable(
@@ -152,7 +156,7 @@ def find_vessels(
 
 
 def _floor(peaks: Float64Array, cavity_voxels: int) -> float:
-    """A quarter of what the brightest voxels, 0.2 % of the cavity, enhance by at least, HU."""
+    """A quarter of what the brightest voxels, 0.2 % of the cavity, enhance by at least."""
     bright = np.sort(peaks)[::-1][: max(1, round(_BRIGHT_SHARE * cavity_voxels))]
     return _CANDIDATE_SHARE * float(bright[-1]) if len(bright) else 0.0
 
@@ -210,15 +214,15 @@ def _why_not(curve: VesselCurve, used: VesselCurve) -> str:
         lacks.append(f"{len(curve.voxels)} voxels only")
     if curve.arrival_s > used.arrival_s + _NEAR_S:
         lacks.append(f"{curve.arrival_s - used.arrival_s:.1f} s later")
-    if curve.peak_hu < _NEAR_SHARE * used.peak_hu:
-        lacks.append(f"{100 * curve.peak_hu / used.peak_hu:.0f} % as high")
+    if curve.peak < _NEAR_SHARE * used.peak:
+        lacks.append(f"{100 * curve.peak / used.peak:.0f} % as high")
     if curve.width_s > used.width_s / _NEAR_SHARE:
         lacks.append(f"{100 * curve.width_s / used.width_s:.0f} % as wide")
     return ", ".join(lacks) or "nearly as good"
 
 
 def arterial_score(
-    peak_hu: Float64Array,
+    peak: Float64Array,
     width_s: Float64Array,
     arrival_s: Float64Array,
     correlation: Float64Array,
@@ -230,7 +234,7 @@ def arterial_score(
     artery is ahead of the brain by more than 2 s: what seems to be gains nothing.
     """
     late = np.maximum(arrival_s - tissue.earliest_artery_s, 0) / _LATE_S
-    return np.asarray(np.log(peak_hu) - np.log(width_s) - late - (1 - correlation) / _MISFIT)
+    return np.asarray(np.log(peak) - np.log(width_s) - late - (1 - correlation) / _MISFIT)
 
 
 def _best_cluster(
@@ -254,7 +258,7 @@ def _best_cluster(
             curve = cluster_curve(chosen, members, frames, tissue)
             fit = feeds_tissue(curve.curve[None], frames.times_s, tissue.curve)[0]
             score = arterial_score(
-                np.array(curve.peak_hu), np.array(curve.width_s), np.array(curve.arrival_s),
+                np.array(curve.peak), np.array(curve.width_s), np.array(curve.arrival_s),
                 fit, tissue,
             )  # fmt: skip
             clusters[key] = float(score), curve
@@ -301,13 +305,18 @@ def _veins(
 
 
 def _near(
-    frames: Frames, baseline: Baseline, tissue: TissueCurve, at_mm: Point, what: str
+    frames: Frames,
+    baseline: Baseline,
+    tissue: TissueCurve,
+    agent: Agent,
+    at_mm: Point,
+    what: str,
 ) -> Candidates:
     """Candidates around a given place whose curves come down again."""
     geometry = frames.geometry
     distance = sum(np.square(geometry.coordinates_mm(k) - at_mm[k]) for k in range(3))
     ball = np.asarray(distance <= _REACH_MM**2)
-    found = find_candidates(frames, baseline, ball, tissue)
+    found = find_candidates(frames, baseline, ball, tissue, agent)
     found = found.take((found.width >= _WIDTH_S[0]) & np.isfinite(found.width))
     if not len(found.peak):
         x, y, z = at_mm

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from inference.dicom.volumes import TimeSeries
 from inference.geometry import Geometry
+from inference.perfusion.agent import IODINE
 from inference.perfusion.analysis import (
     Scan,
     StageClock,
@@ -150,4 +151,4 @@ def _find_bolus(
             artery_at_mm=settings.aif_at_mm, vein_at_mm=settings.vof_at_mm,
         )  # fmt: skip
         factor = partial_volume_factor(vessels.artery, vessels.vein)
-        return Bolus(vessels, factor, tissue, search.geometry)
+        return Bolus(vessels, factor, tissue, search.geometry, IODINE)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from inference.errors import NotAnalysable
 from inference.geometry import Geometry
+from inference.perfusion.agent import IODINE, Agent
 from inference.perfusion.tissue_curve import TissueCurve
 from inference.perfusion.venous_output import TRUNCATED_TAIL
 from inference.perfusion.vessel_curves import VesselCurve
@@ -15,7 +16,6 @@ from inference.results import Warning
 
 Float64Array = npt.NDArray[np.float64]
 
-_WEAK_BOLUS_HU = 15.0
 _FEWEST_BASELINE_FRAMES = 2
 _LEAST_COVERAGE_MM = 40.0
 _TRUNCATED_TISSUE = 0.4
@@ -76,20 +76,22 @@ def check_truncation(
     return None
 
 
-def check_bolus(artery: VesselCurve) -> Warning | None:
-    """Whether the artery brightens enough."""
-    if artery.peak_hu >= _WEAK_BOLUS_HU:
+def check_bolus(artery: VesselCurve, agent: Agent = IODINE) -> Warning | None:
+    """Whether the contrast changes the artery enough."""
+    if artery.peak >= agent.weak_peak:
         return None
     return Warning(
         "weak_bolus",
-        f"The artery brightens by {artery.peak_hu:.1f} HU only (trusted from "
-        f"{_WEAK_BOLUS_HU:.0f} HU).",
-        round(artery.peak_hu, 1),
+        f"The artery {agent.effect} by {artery.peak:.1f} {agent.unit} only (trusted from "
+        f"{agent.weak_peak:.0f} {agent.unit}).",
+        round(artery.peak, 1),
     )
 
 
-def check_contrast_to_noise(ratio: float, smoothing_mm: float) -> Warning | None:
-    """Whether the brain brightens enough against the noise.
+def check_contrast_to_noise(
+    ratio: float, smoothing_mm: float, agent: Agent = IODINE
+) -> Warning | None:
+    """Whether the contrast changes the brain enough against the noise.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ def check_contrast_to_noise(ratio: float, smoothing_mm: float) -> Warning | None
     """
     if ratio < _LEAST_CONTRAST_TO_NOISE:
         raise NotAnalysable(
-            f"the brain brightens by {ratio:.1f} times the noise after smoothing, expected at "
+            f"the brain {agent.effect} by {ratio:.1f} times the noise after smoothing, expected at "
             f"least {_LEAST_CONTRAST_TO_NOISE:g}: the bolus is too weak or the images too noisy",
             code="weak_bolus",
             value=round(ratio, 2),
@@ -117,7 +119,7 @@ def check_contrast_to_noise(ratio: float, smoothing_mm: float) -> Warning | None
         return None
     return Warning(
         "weak_bolus",
-        f"The brain brightens by {usual:.1f} times the noise at {_USUAL_SMOOTHING_MM:g} mm "
+        f"The brain {agent.effect} by {usual:.1f} times the noise at {_USUAL_SMOOTHING_MM:g} mm "
         f"(trusted from {_TRUSTED_CONTRAST_TO_NOISE:g}).",
         round(usual, 2),
     )

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from inference import quantities
 from inference.geometry import Geometry
+from inference.perfusion.agent import Agent
 from inference.perfusion.arterial_input import Vessels
 from inference.perfusion.lesions import LesionRules, Lesions
 from inference.perfusion.settings import PerfusionSettings
@@ -23,13 +24,15 @@ Float64Array = npt.NDArray[np.float64]
 class Bolus:
     """Artery and vein with the grid they were found on, partial volume, and the brain's curve.
 
-    ``factor`` is by how much the artery's curve is too low for its partial volume.
+    ``factor`` is by how much the artery's curve is too low for its partial volume, ``agent`` says
+    in which unit the curves are.
     """
 
     vessels: Vessels
     factor: float
     tissue: TissueCurve
     geometry: Geometry
+    agent: Agent
 
     @property
     def artery(self) -> VesselCurve:
@@ -43,7 +46,7 @@ class Bolus:
 
     @property
     def aif(self) -> Float64Array:
-        """Arterial input in HU, baseline taken before its own arrival, partial volume undone."""
+        """Arterial input, baseline taken before its own arrival, partial volume undone."""
         return self.factor * self.artery.curve
 
 
@@ -88,13 +91,13 @@ def bolus_curves(bolus: Bolus, times_s: Float64Array) -> tuple[Curve, ...]:
     vessels = [("aif", "Arterial input", bolus.artery), ("vof", "Venous output", bolus.vein)]
     shown = [
         Curve(
-            name, label, times_s, vessel.curve, "HU",
+            name, label, times_s, vessel.curve, bolus.agent.unit,
             np.array([bolus.geometry.voxel_to_lps(int(s), r, c) for s, r, c in vessel.voxels]),
         )
         for name, label, vessel in vessels
         if vessel is not None
     ]  # fmt: skip
-    return (*shown, Curve("tissue", "Brain", times_s, bolus.tissue.curve, "HU"))
+    return (*shown, Curve("tissue", "Brain", times_s, bolus.tissue.curve, bolus.agent.unit))
 
 
 def motion_curves(motion: Motion, times_s: Float64Array) -> tuple[Curve, ...]:
@@ -141,7 +144,7 @@ def parameters(
     for name, vessel in (("aif", bolus.artery), ("vof", bolus.vein)):
         if vessel is None:
             continue
-        found[f"{name}_peak_hu"] = round(vessel.peak_hu, 1)
+        found[f"{name}_peak_{bolus.agent.suffix}"] = round(vessel.peak, 1)
         found[f"{name}_arrival_s"] = round(vessel.arrival_s, 2)
         found[f"{name}_peak_time_s"] = round(vessel.peak_time_s, 2)
         found[f"{name}_width_s"] = round(vessel.width_s, 2)
@@ -150,7 +153,7 @@ def parameters(
         for axis, value in zip("xyz", vessel.position_mm, strict=True):
             found[f"{name}_{axis}_mm"] = round(float(value), 1)
     for prefix, kind in (("aif", "artery"), ("vof", "vein")):
-        told = [c.reason() for c in bolus.vessels.candidates if c.vessel == kind]
+        told = [c.reason(bolus.agent.unit) for c in bolus.vessels.candidates if c.vessel == kind]
         found |= {f"{prefix}_reason_{number}": text for number, text in enumerate(told, start=1)}
     found["partial_volume_factor"] = round(bolus.factor, 3)
     found["tissue_peak_time_s"] = round(bolus.tissue.peak_time_s, 2)

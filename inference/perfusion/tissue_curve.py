@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.errors import NotAnalysable
+from inference.perfusion.agent import IODINE, Agent
 from inference.perfusion.concentration import moving_mean, onset
 from inference.preprocess.frames import Frames
 
@@ -22,7 +23,6 @@ ARTERIAL_LEAD_S = 2.0
 
 _SAFETY_S = 1.0
 _RISE_SHARE = 0.1
-_LEAST_RISE_HU = 0.5
 _NOISE_FLOOR = 4.0
 _LINE_END = np.array([-1.0, 2.0, 5.0]) / 6
 
@@ -31,14 +31,14 @@ _LINE_END = np.array([-1.0, 2.0, 5.0]) / 6
 class TissueCurve:
     """Enhancement of the brain.
 
-    ``curve`` has shape ``(time,)`` in HU; ``arrival_s`` is when it reaches 10 % of its maximum,
-    ``peak_time_s`` when it is at that maximum, ``peak_hu`` how high it is.
+    ``curve`` has shape ``(time,)``; ``arrival_s`` is when it reaches 10 % of its maximum,
+    ``peak_time_s`` when it is at that maximum, ``peak`` how high it is.
     """
 
     curve: Float64Array
     arrival_s: float
     peak_time_s: float
-    peak_hu: float
+    peak: float
 
     @property
     def earliest_artery_s(self) -> float:
@@ -53,7 +53,7 @@ class TissueCurve:
     @property
     def tail_share(self) -> float:
         """What is left of the maximum at the end of the scan."""
-        return line_end(self.curve) / self.peak_hu
+        return line_end(self.curve) / self.peak
 
 
 def line_end(curve: Float64Array) -> float:
@@ -62,15 +62,17 @@ def line_end(curve: Float64Array) -> float:
     return float(curve[-3:] @ _LINE_END)
 
 
-def measure_tissue(frames: Frames, tissue: BoolArray) -> TissueCurve:
+def measure_tissue(frames: Frames, tissue: BoolArray, agent: Agent = IODINE) -> TissueCurve:
     """Mean of the middle half of the brain's voxels at every time, above their quiet level.
 
     Parameters
     ----------
     frames : Frames
-        HU of shape ``(time, slice, row, column)``.
+        HU or ΔR2* of shape ``(time, slice, row, column)``.
     tissue : array, shape ``(slice, row, column)``
         Brain, some millimetres from the skull.
+    agent : Agent
+        Says how much a bolus changes the brain at least.
 
     Raises
     ------
@@ -84,11 +86,11 @@ def measure_tissue(frames: Frames, tissue: BoolArray) -> TissueCurve:
     rise = float(curve[peak]) - low
     before = curve[:peak][curve[:peak] <= low + _RISE_SHARE * rise]
     noise = float(np.std(before)) if len(before) > 2 else 0.0
-    least = max(_LEAST_RISE_HU, _NOISE_FLOOR * noise)
+    least = max(agent.least_rise, _NOISE_FLOOR * noise)
     if rise < least:
         raise NotAnalysable(
-            f"the brain brightens by {rise:.2f} HU only, expected at least {least:.2f} HU: no "
-            "contrast bolus in this scan",
+            f"the brain {agent.effect} by {rise:.2f} {agent.unit} only, expected at least "
+            f"{least:.2f} {agent.unit}: no contrast bolus in this scan",
             code="weak_bolus",
             value=round(rise, 2),
         )

@@ -59,7 +59,7 @@ def venous_groups(
         & (found.peak_time <= tissue.peak_time_s + _LATEST_S)
         & (found.arrival >= artery.arrival_s)
         & (found.arrival <= tissue.peak_time_s)
-        & (found.peak <= PARTIAL_VOLUME[1] * artery.peak_hu)
+        & (found.peak <= PARTIAL_VOLUME[1] * artery.peak)
     )
     late = late.take(best_fitting(late.venous, _LEAST_MISFIT))
     late = late.take(late.peak >= _PEAK_SHARE * np.max(late.peak, initial=0.0))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.geometry import Geometry
+from inference.perfusion.agent import IODINE, Agent
 from inference.perfusion.concentration import Baseline, onset
 from inference.perfusion.tissue_curve import TissueCurve, line_end
 from inference.preprocess.frames import Frames
@@ -30,8 +31,6 @@ _ARRIVAL_NOISE = 4.0
 _ARRIVAL_SHARE = 0.1
 _OWN_SHARE = 0.5
 _MOST_CANDIDATES = 40_000
-# Blood is 35-65 HU, less where fluid and more where bone shares the voxel.
-_BASELINE_HU = (-5.0, 90.0)
 _LEAST_CORRELATION = 0.9
 _BEST_PERCENT = 95
 _WORSE_FIT = 2.5
@@ -47,7 +46,7 @@ class VesselCurve:
     Parameters
     ----------
     curve : array, shape ``(time,)``
-        Enhancement in HU above the vessel's own baseline.
+        Enhancement above the vessel's own baseline.
     voxels : array, shape ``(voxel, 3)``
         Slice, row and column indices on the searched grid.
     position_mm : array, shape ``(3,)``
@@ -55,7 +54,7 @@ class VesselCurve:
     arrival_s, peak_time_s, width_s : float
         Onset, time of the maximum and full width at half maximum. A curve that has not come down
         to half by the end of the scan has an infinite width.
-    peak_hu, tail_hu : float
+    peak, tail : float
         Maximum, and end of the line through the last three samples.
     """
 
@@ -65,13 +64,13 @@ class VesselCurve:
     arrival_s: float
     peak_time_s: float
     width_s: float
-    peak_hu: float
-    tail_hu: float
+    peak: float
+    tail: float
 
     @property
     def tail_share(self) -> float:
         """What is left of the peak at the end of the scan."""
-        return self.tail_hu / self.peak_hu
+        return self.tail / self.peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,23 +158,30 @@ def interval_at(frames: Frames, time_s: float) -> float:
 
 
 def find_candidates(
-    frames: Frames, baseline: Baseline, region: BoolArray, tissue: TissueCurve
+    frames: Frames,
+    baseline: Baseline,
+    region: BoolArray,
+    tissue: TissueCurve,
+    agent: Agent = IODINE,
 ) -> Candidates:
     """Voxels of a region that enhance by six times their noise and as blood does.
 
     Parameters
     ----------
     frames : Frames
-        HU of shape ``(time, slice, row, column)``, not smoothed.
+        HU or ΔR2* of shape ``(time, slice, row, column)``, not smoothed.
     baseline : Baseline
         Of these frames.
     region : array, shape ``(slice, row, column)``
     tissue : TissueCurve
         Of these frames.
+    agent : Agent
+        Says what vessels measure without contrast.
     """
+    lowest, highest = agent.vessel_baseline
     peak = frames.data.max(axis=0) - baseline.image
     wanted = region & (peak >= _PEAK_NOISE * baseline.noise)
-    wanted &= (baseline.image >= _BASELINE_HU[0]) & (baseline.image <= _BASELINE_HU[1])
+    wanted &= (baseline.image >= lowest) & (baseline.image <= highest)
     if int(wanted.sum()) > _MOST_CANDIDATES:
         values = peak[wanted]
         wanted &= peak >= np.partition(values, len(values) - _MOST_CANDIDATES)[-_MOST_CANDIDATES]

@@ -22,7 +22,7 @@ def test_complete_scan_passes() -> None:
 
 
 def test_truncated_by_the_vein_or_without_one_by_the_brain() -> None:
-    found = quality.check_truncation(ARTERY, dataclasses.replace(VEIN, tail_hu=150.0), TISSUE, 45.0)
+    found = quality.check_truncation(ARTERY, dataclasses.replace(VEIN, tail=150.0), TISSUE, 45.0)
     assert found is not None
     assert (found.code, found.value) == ("truncated", 0.5)
     full = dataclasses.replace(TISSUE, curve=np.full(41, 4.0))
@@ -72,7 +72,7 @@ def test_truncated_is_what_the_vein_says_however_slow_the_bolus(
 @pytest.mark.parametrize(
     ("artery", "tissue_peak", "end"),
     [
-        (dataclasses.replace(ARTERY, tail_hu=200.0), 18.0, 45.0),
+        (dataclasses.replace(ARTERY, tail=200.0), 18.0, 45.0),
         (dataclasses.replace(ARTERY, width_s=float("inf")), 18.0, 45.0),
         (ARTERY, 18.0, 20.0),
         (ARTERY, 30.0, 31.0),
@@ -88,7 +88,7 @@ def test_cut_before_the_bolus_has_passed(
 
 def test_weak_bolus() -> None:
     assert quality.check_bolus(ARTERY) is None
-    found = quality.check_bolus(dataclasses.replace(ARTERY, peak_hu=12.0))
+    found = quality.check_bolus(dataclasses.replace(ARTERY, peak=12.0))
     assert found is not None
     assert (found.code, found.value) == ("weak_bolus", 12.0)
     assert quality.check_contrast_to_noise(8.0, 2.5) is None
@@ -153,7 +153,7 @@ def test_contrast_that_was_there_from_the_start_is_refused() -> None:
     """The first frames then hold contrast, and later ones lie below them."""
     quality.check_start(ARTERY, TISSUE)
     with pytest.raises(NotAnalysable, match="contrast was there when the scan began"):
-        quality.check_start(dataclasses.replace(ARTERY, tail_hu=-150.0), TISSUE)
+        quality.check_start(dataclasses.replace(ARTERY, tail=-150.0), TISSUE)
     fallen = dataclasses.replace(TISSUE, curve=np.r_[np.full(38, 8.0), np.full(3, -7.2)])
     with pytest.raises(NotAnalysable, match="the brain ends"):
         quality.check_start(ARTERY, fallen)

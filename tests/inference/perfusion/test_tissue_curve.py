@@ -28,7 +28,7 @@ def test_timing_and_height_follow_the_bolus(arrival_s: float, peak_hu: float, se
     truth = measure_tissue(frames(arrival_s, peak_hu, 0.0), EVERYWHERE)
     assert found.arrival_s == pytest.approx(truth.arrival_s, abs=1.0)
     assert found.peak_time_s == pytest.approx(truth.peak_time_s, abs=3)
-    assert found.peak_hu == pytest.approx(truth.peak_hu, rel=0.15)
+    assert found.peak == pytest.approx(truth.peak, rel=0.15)
     end = np.array([found.baseline_end_s])
     assert bolus(end, arrival_s, peak_hu)[0] < 0.02 * peak_hu
     assert found.baseline_end_s < found.earliest_artery_s == found.arrival_s - ARTERIAL_LEAD_S
