@@ -28,37 +28,31 @@ class MotionRow:
     ----------
     engine, head
         Who registered whom.
-    frames, scan_frames : int
-        Frames that were registered, and those of the scan.
+    frames, dropped : int
+        Frames of the scan, and those that were given up, which do not count for the distances.
+    moved_mm : float
+        How far the head really moved, in the worst of all frames.
+    median_mm, worst_mm : float
+        Distance from the true place; on a still head, what was invented.
     register_s : float
         Seconds of the registration.
     correct_s : float or None
         Seconds that it took to correct the images; None where none was.
-    scan_s : float
-        Seconds of a whole scan: both, the first scaled up where not all frames were registered.
-    moved_mm : float
-        How far the frames really moved, in the worst one.
-    median_mm, worst_mm : float
-        Distance from the true place; on a still head, what was invented.
-    dropped : int
-        Frames that were given up; they do not count for the distances.
     """
 
     engine: str
     head: Head
     frames: int
-    scan_frames: int
-    register_s: float
-    correct_s: float | None
-    scan_s: float
+    dropped: int
     moved_mm: float
     median_mm: float
     worst_mm: float
-    dropped: int
+    register_s: float
+    correct_s: float | None
 
 
-def compare_motion(scan: CtpScan, series: TimeSeries, frames: int, threads: int) -> list[MotionRow]:
-    """Register a scan with StrokeNode, and some of its frames with SimpleITK.
+def compare_motion(scan: CtpScan, series: TimeSeries, threads: int) -> list[MotionRow]:
+    """Register a scan with StrokeNode and with SimpleITK, both to StrokeNode's reference.
 
     Parameters
     ----------
@@ -66,8 +60,6 @@ def compare_motion(scan: CtpScan, series: TimeSeries, frames: int, threads: int)
         One volume per time point, on even slices.
     series : TimeSeries
         Its images.
-    frames : int
-        How many frames SimpleITK gets, evenly over the scan.
     threads : int
         Frames that SimpleITK gets at a time.
     """
@@ -76,50 +68,44 @@ def compare_motion(scan: CtpScan, series: TimeSeries, frames: int, threads: int)
     found = time.perf_counter()
     correct_motion(series, motion)
     corrected = time.perf_counter()
-    kept = np.setdiff1d(np.arange(len(series.data)), motion.dropped)
-    own = MotionRow(
-        engine=OWN, frames=len(kept), dropped=len(motion.dropped),
-        register_s=found - start, correct_s=corrected - found, scan_s=corrected - start,
-        **_errors(scan, motion.reference, kept, found_steps(motion)[kept]),
-    )  # fmt: skip
-    others = np.delete(np.arange(len(series.data)), motion.reference)
-    chosen = others[np.linspace(0, len(others) - 1, frames).round().astype(int)]
-    start = time.perf_counter()
-    steps = register_frames(series, motion.reference, chosen.tolist(), threads)
-    seconds = time.perf_counter() - start
-    theirs = MotionRow(
-        engine=SIMPLEITK, frames=len(chosen), dropped=0,
-        register_s=seconds, correct_s=None, scan_s=seconds * len(others) / len(chosen),
-        **_errors(scan, motion.reference, chosen, steps),
-    )  # fmt: skip
-    return [own, theirs]
+    frames = range(len(series.data))
+    steps = register_frames(series, motion.reference, frames, threads)
+    registered = time.perf_counter()
+    own = _errors(scan, motion.reference, found_steps(motion), motion.dropped)
+    theirs = _errors(scan, motion.reference, steps, ())
+    return [
+        MotionRow(engine=OWN, register_s=found - start, correct_s=corrected - found, **own),
+        MotionRow(engine=SIMPLEITK, register_s=registered - corrected, correct_s=None, **theirs),
+    ]
 
 
 class _Errors(TypedDict):
     """The part of a row that poses decide."""
 
     head: Head
-    scan_frames: int
+    frames: int
+    dropped: int
     moved_mm: float
     median_mm: float
     worst_mm: float
 
 
 def _errors(
-    scan: CtpScan, reference: int, frames: npt.NDArray[np.intp], steps: Float64Array
+    scan: CtpScan, reference: int, steps: Float64Array, dropped: tuple[int, ...]
 ) -> _Errors:
-    """How far the steps from the reference to frames are from the true ones."""
+    """How far the steps from the reference to all frames are from the true ones."""
     back = np.linalg.inv(scan.poses[reference].matrix)
-    true = np.stack([scan.poses[frame].matrix @ back for frame in frames])
     points = brain_points_mm(scan)
-    there = moved_mm(true, points)
+    there = moved_mm(np.stack([pose.matrix @ back for pose in scan.poses]), points)
     off = np.linalg.norm(moved_mm(steps, points) - there, axis=2).mean(axis=1)
+    kept = np.delete(off, [*dropped, reference])
     return _Errors(
         head="still" if scan.motion.still else "moving",
-        scan_frames=len(scan.poses),
+        frames=len(scan.poses),
+        dropped=len(dropped),
         moved_mm=float(np.linalg.norm(there - points, axis=2).mean(axis=1).max()),
-        median_mm=float(np.median(off)),
-        worst_mm=float(off.max()),
+        median_mm=float(np.median(kept)),
+        worst_mm=float(kept.max()),
     )
 
 

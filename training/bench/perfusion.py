@@ -38,8 +38,6 @@ class Sizes:
         What dcmri's tolerance is chosen from.
     patient, study : Size
         Scans of the patients, and the one that times are taken on.
-    frames : int
-        Frames that SimpleITK registers.
     repeats, stage_repeats : int
         Runs of which the median counts.
     """
@@ -48,13 +46,12 @@ class Sizes:
     tolerances: tuple[float, ...]
     patient: Size
     study: Size
-    frames: int
     repeats: int
     stage_repeats: int
 
 
-USUAL = Sizes(PATCH, TOLERANCES, Size(256, 16), Size(256, 32, 50), 12, 5, 3)
-QUICK = Sizes(3, (0.1, 0.2), Size(64, 6), Size(64, 10, 30), 2, 1, 1)
+USUAL = Sizes(PATCH, TOLERANCES, Size(256, 16), Size(256, 32, 50), 5, 3)
+QUICK = Sizes(3, (0.1, 0.2), Size(64, 6), Size(64, 10, 30), 1, 1)
 
 
 class _Study:
@@ -127,7 +124,7 @@ def _measure_study(
     if "motion" in subjects:
         threads = os.cpu_count() or 1
         progress(f"registration of {sizes.study}")
-        moving = compare_motion(scan, series, sizes.frames, threads)
+        moving = compare_motion(scan, series, threads)
         del scan, series
         progress(f"registration of {sizes.study}, still")
-        yield "motion", [*moving, *compare_motion(*study.scan(moving=False), sizes.frames, threads)]
+        yield "motion", [*moving, *compare_motion(*study.scan(moving=False), threads)]
