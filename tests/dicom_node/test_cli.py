@@ -81,7 +81,7 @@ def test_the_installed_command() -> None:
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     for name in ("serve", "worker", "check", "process", "classify", "status", "retry", "resend",
-                 "demo", "simulate"):  # fmt: skip
+                 "demo", "simulate", "evaluate", "bench"):  # fmt: skip
         assert f" {name} " in done.stdout
     assert "RESEARCH USE ONLY" in done.stdout
     done = subprocess.run(

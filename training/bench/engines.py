@@ -53,7 +53,10 @@ def require_dcmri() -> None:
     MissingPackageError
     """
     if find_spec("dcmri") is None:
-        raise MissingPackageError("dcmri is not installed: pip install 'strokenode[bench]'")
+        raise MissingPackageError(
+            "dcmri is not installed; in StrokeNode's folder: "
+            "pip install -c constraints.txt '.[bench]'"
+        )
 
 
 def own_engines(methods: Sequence[Method] = METHODS) -> list[Engine]:

@@ -51,7 +51,7 @@ class Sizes:
 
 
 USUAL = Sizes(PATCH, TOLERANCES, Size(256, 16), Size(256, 32, 50), 5, 3)
-QUICK = Sizes(3, (0.1, 0.2), Size(64, 6), Size(64, 10, 30), 1, 1)
+QUICK = Sizes(3, (0.1, 0.2), Size(64, 6), Size(64, 8, 16), 1, 1)
 
 
 class _Study:
@@ -66,7 +66,7 @@ class _Study:
         return make_patient(Case(self._seed, hemorrhage="none"))
 
     def scan(self, *, moving: bool) -> tuple[CtpScan, TimeSeries]:
-        """A scan of one volume per second, and its images."""
+        """A scan of even volumes, and its images."""
         scan = scan_volumes(self._patient, self._seed, self._size, _NOISE_HU, moving=moving)
         return scan, series_of(scan)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from inference.perfusion.maps import PerfusionMaps, perfusion_maps
+from inference.perfusion.maps import perfusion_maps
 from training.bench.engines import (
     TOLERANCES,
     USUAL_TOLERANCE,
@@ -42,6 +42,16 @@ RULES: tuple[Rule, ...] = ("TSVD", "Tikhonov")
 
 
 @dataclass(frozen=True)
+class Quantities:
+    """One number for each of the maps."""
+
+    cbf: float
+    cbv: float
+    mtt: float
+    tmax: float
+
+
+@dataclass(frozen=True)
 class PhantomRow:
     """How an engine does on all voxels of one phantom.
 
@@ -50,9 +60,9 @@ class PhantomRow:
     engine, tuned, shape, noise_hu
         ``tuned`` tells for what the tolerance was chosen, empty where it was not; ``noise_hu`` is
         that of a voxel before smoothing.
-    r_cbf, r_cbv, r_mtt, r_tmax : float
+    r : Quantities
         Pearson's coefficients; Tmax of tiles with MTT up to 8 s only.
-    cbf_error, cbv_error, mtt_error, tmax_error : float
+    error : Quantities
         Mean absolute errors in mL/100 g/min, mL/100 g and s.
     voxels : int
     seconds : float
@@ -63,14 +73,8 @@ class PhantomRow:
     tuned: str
     shape: Shape
     noise_hu: float
-    r_cbf: float
-    r_cbv: float
-    r_mtt: float
-    r_tmax: float
-    cbf_error: float
-    cbv_error: float
-    mtt_error: float
-    tmax_error: float
+    r: Quantities
+    error: Quantities
     voxels: int
     seconds: float
 
@@ -87,25 +91,22 @@ class _Case:
     truth: dict[str, Float64Array]
 
     def row(self, engine: Engine, tuned: str = "") -> PhantomRow:
+        """Run an engine."""
         residue, seconds = timed(engine, self.curves, self.times_s, self.aif)
         found = perfusion_maps(
             self.curves, self.times_s, self.aif, residue,
             arrival_s=ARRIVAL_S, kh=KH, rho_g_per_ml=RHO_G_PER_ML,
         )  # fmt: skip
-        r, error = self._agreement(found)
-        return PhantomRow(
-            engine.name, tuned, self.shape, self.noise_hu, *r, *error, len(self.curves), seconds
-        )
-
-    def _agreement(self, found: PerfusionMaps) -> tuple[list[float], list[float]]:
-        resolved = self.truth["mtt"] <= RESOLVED_MTT_S
-        r, error = [], []
+        r, error = {}, {}
         for name, truth in self.truth.items():
-            counted = resolved if name == "tmax" else np.ones(len(truth), bool)
-            values = getattr(found, name)[counted].astype(np.float64)
-            r.append(float(np.corrcoef(values, truth[counted])[0, 1]))
-            error.append(float(np.abs(values - truth[counted]).mean()))
-        return r, error
+            counted = self.truth["mtt"] <= RESOLVED_MTT_S if name == "tmax" else slice(None)
+            values, known = getattr(found, name)[counted].astype(np.float64), truth[counted]
+            r[name] = float(np.corrcoef(values, known)[0, 1])
+            error[name] = float(np.abs(values - known).mean())
+        return PhantomRow(
+            engine.name, tuned, self.shape, self.noise_hu, Quantities(**r), Quantities(**error),
+            len(self.curves), seconds,
+        )  # fmt: skip
 
 
 def compare_on_phantom(
@@ -131,8 +132,8 @@ def compare_on_phantom(
         yield case.row(dcmri_engine("TSVD", USUAL_TOLERANCE))
         for rule in RULES:
             rows = [case.row(dcmri_engine(rule, tolerance)) for tolerance in tolerances]
-            yield replace(min(rows, key=lambda row: row.cbf_error), tuned="CBF")
-            yield replace(min(rows, key=lambda row: row.tmax_error), tuned="Tmax")
+            yield replace(min(rows, key=lambda row: row.error.cbf), tuned="CBF")
+            yield replace(min(rows, key=lambda row: row.error.tmax), tuned="Tmax")
 
 
 def _make_case(shape: Shape, patch: int, noise_hu: float) -> _Case:

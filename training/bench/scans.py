@@ -28,6 +28,7 @@ SMOOTHING_MM = 2.3
 THICKNESS_MM = 5.0
 _TRUTH = ("brain", "cbf", "hypoperfused", "artery", "vein")
 _VESSEL_SHARE = 0.01
+_DURATION_S = 50.0
 _STEP_S = 1.0
 _LONGEST_S = 120.0
 
@@ -89,10 +90,11 @@ def scan_patient(
 def scan_volumes(
     patient: Patient, seed: int, size: Size, noise_hu: float, *, moving: bool
 ) -> CtpScan:
-    """Scan a patient with one volume per second; ``size.time_points`` must be given."""
+    """Scan a patient for 50 s in even volumes; ``size.time_points`` must be given."""
     assert size.time_points is not None
     protocol = _protocol(patient, "canon", seed, size, noise_hu)
-    times = np.repeat(np.arange(float(size.time_points))[:, None], size.slices, axis=1)
+    starts = np.arange(size.time_points) * (_DURATION_S / size.time_points)
+    times = np.repeat(starts[:, None], size.slices, axis=1)
     even = replace(protocol, times_s=times, exposure=np.ones(size.time_points))
     faults = (Irregularity.MOTION,) if moving else ()
     return scan_ctp(patient, even, seed, faults, truth=_TRUTH)

@@ -22,7 +22,7 @@ _WINDOW_HU = (-200.0, 1000.0)
 _SHRINK = (4, 4, 1)
 _LEVELS = (2, 1)
 _BINS = 32
-_SAMPLED = 0.25
+_SAMPLED, _SEED = 0.25, 1
 _STEP_MM, _LEAST_STEP_MM, _STEPS = 1.0, 1e-3, 100
 
 
@@ -58,7 +58,7 @@ def register_frames(
         method.SetNumberOfThreads(1)
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(_SAMPLED)
+        method.SetMetricSamplingPercentage(_SAMPLED, _SEED)
         method.SetInterpolator(itk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(_STEP_MM, _LEAST_STEP_MM, _STEPS)
         method.SetOptimizerScalesFromPhysicalShift()

@@ -48,8 +48,9 @@ def time_engines(given: Given, repeats: int = REPEATS) -> list[SpeedRow]:
     arguments = (given.curves, given.times_s, given.aif)
     runs = [[timed(engine, *arguments)[1] for engine in engines] for _ in range(repeats + 1)]
     seconds = np.median(runs[1:], axis=0)
+    voxels, samples = given.curves.shape
     return [
-        SpeedRow(engine.name, *given.curves.shape, float(one), float(one / seconds[0]))
+        SpeedRow(engine.name, voxels, samples, float(one), float(one / seconds[0]))
         for engine, one in zip(engines, seconds, strict=True)
     ]
 

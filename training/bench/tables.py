@@ -33,8 +33,8 @@ def phantom_table(rows: Sequence[PhantomRow]) -> Table:
     for row in rows:
         table.add_row(
             row.engine, row.tuned, row.shape,
-            *(f"{r:.3f}" for r in (row.r_cbf, row.r_cbv, row.r_mtt, row.r_tmax)),
-            *(f"{e:.2f}" for e in (row.cbf_error, row.cbv_error, row.mtt_error, row.tmax_error)),
+            *(f"{r:.3f}" for r in (row.r.cbf, row.r.cbv, row.r.mtt, row.r.tmax)),
+            *(f"{e:.2f}" for e in (row.error.cbf, row.error.cbv, row.error.mtt, row.error.tmax)),
             f"{row.seconds:.2f}",
         )  # fmt: skip
     return table
