@@ -148,13 +148,7 @@ def process(
             f"--method {method}: this version has no such model; "
             f"available: {', '.join(_AVAILABLE_METHODS)}"
         )
-    places = {
-        f"{name}_at_mm": _place(f"--{name}-at", text)
-        for name, text in (("aif", aif_at), ("vof", vof_at))
-        if text is not None
-    }
-    settings = configuration.load(config) if config else configuration.Config()
-    settings = settings.with_pipeline_values(places)
+    settings = _settings_with_places(config, aif_at, vof_at)
     try:
         device = resolve_device(settings.device.use)
     except ValueError as error:
@@ -288,6 +282,19 @@ def _database(settings: configuration.Config) -> "Database":
     if not database.exists():
         raise NodeError(f"no node has run with spool {settings.spool} yet; start one with 'serve'")
     return database
+
+
+def _settings_with_places(
+    config: Path | None, aif_at: str | None, vof_at: str | None
+) -> configuration.Config:
+    """The configuration with the places of the vessels that the command line gives."""
+    places = {
+        f"{name}_at_mm": _place(f"--{name}-at", text)
+        for name, text in (("aif", aif_at), ("vof", vof_at))
+        if text is not None
+    }
+    settings = configuration.load(config) if config else configuration.Config()
+    return settings.with_pipeline_values(places)
 
 
 def _place(option: str, text: str) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from inference.dicom.volumes import TimeSeries
 from inference.geometry import Geometry
 from inference.perfusion.concentration import enhancement, measure_baseline
+from inference.perfusion.deconvolution import FloatArray
 from inference.preprocess.frames import common_times, resample
 from inference.preprocess.motion import Motion, Slab, correct_motion
 from inference.preprocess.smoothing import smooth_curves
@@ -72,6 +73,12 @@ class Given:
     hypoperfused: BoolArray
     cbf: Float32Array
     geometry: Geometry
+
+    def volume(self, values: FloatArray) -> Float32Array:
+        """Values per curve on the grid, shape ``(slice, row, column)``; NaN outside the brain."""
+        volume = np.full(self.brain.shape, np.nan, np.float32)
+        volume[self.brain] = values
+        return volume
 
 
 def scan_patient(

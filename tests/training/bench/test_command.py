@@ -41,7 +41,7 @@ def test_everything_is_measured() -> None:
     last = found["summary"][-1]
     assert last["engine"] == "automatic analysis"
     assert last["analysed"] == 1
-    assert last["r_cbf_tissue"] > 0.4
+    assert last["r_cbf_shown"] > 0.4
     assert {"motion", "deconvolve", "all"} <= {row["stage"] for row in found["stages"]}
     heads = [(row["engine"], row["head"]) for row in found["motion"]]
     assert heads == [
