@@ -35,8 +35,11 @@ def bench() -> None:
 @app.command()
 def perfusion(
     patients: Annotated[
-        int, typer.Option(min=1, max=1000, help="Simulated patients to compare engines on.")
-    ] = 8,
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Simulated patients to compare on; 8, or 1 with --quick."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Decides all patients.")] = 1,
     only: Annotated[
         list[Subject] | None, typer.Option(help="Only this subject; may be repeated.")
@@ -60,9 +63,8 @@ def perfusion(
     wide = Console(width=max(console.width, 140))
     subjects = [subject.value for subject in only or Subject]
     with console.status("") as status:
-        for name, rows in measure(
-            subjects, seed, patients, QUICK if quick else USUAL, status.update
-        ):
+        count, sizes = patients or (1 if quick else 8), QUICK if quick else USUAL
+        for name, rows in measure(subjects, seed, count, sizes, status.update):
             found[name] = rows
             if not as_json:
                 wide.print(make_table(name, rows))
