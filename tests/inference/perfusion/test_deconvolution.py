@@ -1,5 +1,3 @@
-import csv
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import strategies as st
 from inference.perfusion.deconvolution import METHODS, SMOOTHNESS, TRUNCATIONS, Method, deconvolve
 from tests.inference.perfusion.phantom import bolus, tissue_curve
 from tests.support.shared import SHARED_DATA, shared_data
+from training.evaluate.osipi import Pair, measure_osipi, read_pairs
 
 Array = npt.NDArray[np.float64]
 TIMES = np.arange(40.0)
@@ -137,56 +136,32 @@ def test_batch_equals_single_voxels_and_single_precision_is_close() -> None:
 
 
 @pytest.fixture(scope="module")
-def osipi() -> list[tuple[Array, Array, float, float, float]]:
-    """Tissue, artery, time step in s, CBF and CBV of the reference object."""
-    path = SHARED_DATA / "osipi-dsc" / "dsc_data.csv"
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 14
-    return [
-        (
-            np.array(row["C_tis"].split(), float),
-            np.array(row["C_aif"].split(), float),
-            float(row["tr"]),
-            float(row["cbf"]),
-            float(row["cbv"]),
-        )
-        for row in rows
-    ]
+def osipi() -> list[Pair]:
+    pairs = read_pairs(SHARED_DATA / "osipi-dsc" / "dsc_data.csv")
+    assert len(pairs) == 14
+    return pairs
 
 
 @shared_data
 @pytest.mark.parametrize("method", METHODS)
-def test_osipi_reference_object(
-    osipi: list[tuple[Array, Array, float, float, float]], method: Method
-) -> None:
+def test_osipi_reference_object(osipi: list[Pair], method: Method) -> None:
     """OSIPI's tolerance for all pairs, and half of it for at least 11, with no constant set."""
-    close = 0
-    for curve, aif, step, cbf, cbv in osipi:
-        found = deconvolve(curve[None], step * np.arange(float(len(aif))), aif, method)
-        off_cbf = abs(6000 * float(found.flow[0]) - cbf)
-        off_cbv = abs(100 * curve.sum() / aif.sum() - cbv)
-        assert off_cbf <= 15 + 0.1 * cbf
-        assert off_cbv <= 1 + 0.1 * cbv
-        close += off_cbf <= 7.5 + 0.05 * cbf and off_cbv <= 0.5 + 0.05 * cbv
-    assert close >= 11
+    (found,) = measure_osipi(osipi, [method])
+    assert found.within == 14
+    assert found.within_half >= 11
 
 
 @shared_data
-def test_osipi_reference_object_with_more_oscillation(
-    osipi: list[tuple[Array, Array, float, float, float]],
-) -> None:
+def test_osipi_reference_object_with_more_oscillation(osipi: list[Pair]) -> None:
     """Half of OSIPI's tolerance for CBF; curves of high signal-to-noise allow more oscillation.
 
     The reference curves were summed by rectangles, which adds half a time step to the area of an
     exponential residue function: the expected CBV says so.
     """
-    for curve, aif, step, cbf, cbv in osipi:
-        times = step * np.arange(float(len(aif)))
-        found = deconvolve(curve[None], times, aif, oscillation_target=0.095)
-        assert 6000 * found.flow[0] == pytest.approx(cbf, abs=7.5 + 0.05 * cbf)
-        expected = cbv + cbf / 60 * step / 2
-        assert 100 * curve.sum() / aif.sum() == pytest.approx(expected, abs=0.5)
+    for pair in osipi:
+        cbf, cbv = pair.error("osvd", 0.095)
+        assert cbf == pytest.approx(0, abs=7.5 + 0.05 * pair.cbf)
+        assert cbv == pytest.approx(pair.cbf / 60 * pair.step_s / 2, abs=0.5)
 
 
 @pytest.mark.parametrize("method", METHODS)
