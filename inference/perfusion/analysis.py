@@ -153,6 +153,11 @@ def analyse_scan(
         measurements = measure_lesions(
             lesions, tissue, cbf, maps.cbv, tmax, geometry, scan.rules
         )  # fmt: skip
+        volume, lower, higher = (
+            volume_ml(prolonged_tmax(tissue, tmax, limit_s + doubt, geometry, scan.rules), geometry)
+            for doubt in (0, -quality.TMAX_DOUBT_S, quality.TMAX_DOUBT_S)
+        )
+        borderline = quality.check_threshold(volume, lower, higher, limit_s)
     context.progress("done", 1.0)
     return PipelineResult(
         pipeline=pipeline,
@@ -162,7 +167,7 @@ def analyse_scan(
         maps=parameter_maps(maps, geometry),
         segmentations=segmentations(lesions, geometry, scan.rules),
         measurements=measurements,
-        warnings=(*scan.warnings, *present(noisy)),
+        warnings=(*scan.warnings, *present(noisy, borderline)),
         criteria=selection_criteria(measurements),
         curves=(*bolus_curves(scan.bolus, scan.contrast.times_s), *scan.curves),
         side=lesions.side,
@@ -238,7 +243,7 @@ def check_quality(series: TimeSeries, bolus: Bolus, end_s: float) -> tuple[Warni
     quality.check_start(bolus.artery, bolus.tissue)
     return present(
         quality.check_truncation(bolus.artery, bolus.vein, bolus.tissue, end_s),
-        quality.check_bolus(bolus.artery, bolus.agent),
+        quality.check_bolus(float(bolus.aif.max()), bolus.agent),
         quality.check_width(bolus.artery),
         quality.check_baseline(acquired_baseline(series, bolus)),
         quality.check_arterial_lead(bolus.artery, bolus.tissue),

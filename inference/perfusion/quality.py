@@ -31,6 +31,10 @@ _HALF = 0.5
 _LEAST_LEAD_S = 1.0
 _MOST_UNDERSHOOT = 0.3
 _WIDEST_BOLUS_S = 10.0
+_LEAST_SPREAD_ML, _MOST_SPREAD = 40.0, 0.6
+
+TMAX_DOUBT_S = 0.5
+"""Error of Tmax that the hypoperfused volume should withstand."""
 
 
 def check_truncation(
@@ -76,15 +80,21 @@ def check_truncation(
     return None
 
 
-def check_bolus(artery: VesselCurve, agent: Agent = IODINE) -> Warning | None:
-    """Whether the contrast changes the artery enough."""
-    if artery.peak >= agent.weak_peak:
+def check_bolus(peak: float, agent: Agent = IODINE) -> Warning | None:
+    """Whether the contrast changes the artery enough.
+
+    Parameters
+    ----------
+    peak : float
+        Of the arterial input, its partial volume undone, in the agent's unit.
+    """
+    if peak >= agent.weak_peak:
         return None
     return Warning(
         "weak_bolus",
-        f"The artery {agent.effect} by {artery.peak:.1f} {agent.unit} only (trusted from "
+        f"The artery {agent.effect} by {peak:.0f} {agent.unit} only (trusted from "
         f"{agent.weak_peak:.0f} {agent.unit}).",
-        round(artery.peak, 1),
+        round(peak, 1),
     )
 
 
@@ -248,6 +258,32 @@ def check_baseline(acquired_frames: int) -> Warning | None:
         f"{acquired_frames} frame(s) before the contrast arrives (trusted from "
         f"{_FEWEST_BASELINE_FRAMES}).",
         float(acquired_frames),
+    )
+
+
+def check_threshold(
+    volume_ml: float, lower_ml: float, higher_ml: float, threshold_s: float
+) -> Warning | None:
+    """Whether the hypoperfused volume hangs on the exact threshold.
+
+    Where a whole territory is delayed to just about it, by a narrowed carotid or a slow heart, half
+    a second of error decides over a hemisphere.
+
+    Parameters
+    ----------
+    volume_ml, lower_ml, higher_ml : float
+        Volumes of Tmax above the threshold, above 0.5 s less and above 0.5 s more.
+    threshold_s : float
+    """
+    spread = lower_ml - higher_ml
+    if spread <= max(_LEAST_SPREAD_ML, _MOST_SPREAD * volume_ml):
+        return None
+    return Warning(
+        "uncertain",
+        f"Much tissue has a Tmax of just about {threshold_s:g} s: {lower_ml:.0f} mL lie above "
+        f"{threshold_s - TMAX_DOUBT_S:g} s and {higher_ml:.0f} mL above "
+        f"{threshold_s + TMAX_DOUBT_S:g} s. The hypoperfused volume hangs on the threshold.",
+        round(spread, 1),
     )
 
 

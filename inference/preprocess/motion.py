@@ -172,8 +172,8 @@ def estimate_motion(
     return Motion(
         displacement_mm=displacement,
         rotation_deg=rotation,
-        extent_mm=max((fit.poses.extent_mm(fit.part.brain_mm, kept) for fit in fits)),
-        extent_deg=max((fit.poses.extent_deg(kept) for fit in fits)),
+        extent_mm=max(fit.poses.extent_mm(fit.part.brain_mm, kept) for fit in fits),
+        extent_deg=max(fit.poses.extent_deg(kept) for fit in fits),
         parameters=together.poses.parameters,
         centre_mm=centre,
         slabs=tuple(Slab(fit.part.slices, fit.poses.parameters) for fit in fits),

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from inference.dicom.volumes import TimeSeries
 from inference.geometry import Geometry
@@ -13,6 +12,7 @@ from inference.perfusion.concentration import enhancement, measure_baseline
 from inference.perfusion.deconvolution import FloatArray
 from inference.preprocess.frames import common_times, resample
 from inference.preprocess.motion import Motion, Slab, correct_motion
+from inference.preprocess.registration import Poses
 from inference.preprocess.smoothing import smooth_curves
 from training.evaluate.perfusion_patients import series_of
 from training.simulate.ct.ctp_scan import CtpScan, Irregularity, scan_ctp
@@ -122,16 +122,17 @@ def true_motion(scan: CtpScan, reference: int = 0) -> Motion:
     steps = np.stack([pose.matrix @ back for pose in scan.poses])
     centre = brain_points_mm(scan).mean(axis=0)
     shifts = steps[:, :3, :3] @ centre + steps[:, :3, 3] - centre
-    turns = Rotation.from_matrix(steps[:, :3, :3])
-    parameters = np.concatenate([shifts, turns.as_euler("xyz", degrees=True)], axis=1)
+    poses = Poses(steps[:, :3, :3], shifts, centre)
     points = brain_points_mm(scan)
-    still = np.zeros(len(steps))
+    every, still = np.arange(len(steps)), np.zeros(len(steps))
     return Motion(
-        displacement_mm=np.linalg.norm(moved_mm(steps, points) - points, axis=2).mean(axis=1),
-        rotation_deg=np.degrees(turns.magnitude()),
-        parameters=parameters,
+        displacement_mm=poses.displacements_mm(points),
+        rotation_deg=poses.angles_deg,
+        extent_mm=poses.extent_mm(points, every),
+        extent_deg=poses.extent_deg(every),
+        parameters=poses.parameters,
         centre_mm=centre,
-        slabs=(Slab(range(scan.geometry.slices), parameters),),
+        slabs=(Slab(range(scan.geometry.slices), poses.parameters),),
         residual_before=still,
         residual_after=still,
         dropped=(),

@@ -87,8 +87,8 @@ def test_cut_before_the_bolus_has_passed(
 
 
 def test_weak_bolus() -> None:
-    assert quality.check_bolus(ARTERY) is None
-    found = quality.check_bolus(dataclasses.replace(ARTERY, peak=12.0))
+    assert quality.check_bolus(300.0) is None
+    found = quality.check_bolus(12.0)
     assert found is not None
     assert (found.code, found.value) == ("weak_bolus", 12.0)
     assert quality.check_contrast_to_noise(8.0, 2.5) is None
@@ -114,6 +114,18 @@ def test_a_head_that_moved_all_the_time_is_refused() -> None:
     with pytest.raises(NotAnalysable, match="11 of 20 frames had to be dropped") as refused:
         quality.check_motion(1.0, 1.0, 11, 20)
     assert (refused.value.code, refused.value.value) == ("frames_dropped", 11.0)
+
+
+@given(lower=st.floats(0, 400), inner=st.floats(0, 1), outer=st.floats(0, 1))
+def test_a_volume_that_hangs_on_the_threshold_is_told(
+    lower: float, inner: float, outer: float
+) -> None:
+    volume = lower * inner
+    found = quality.check_threshold(volume, lower, volume * outer, 6.0)
+    spread = lower - volume * outer
+    assert (found is not None) == (spread > max(40.0, 0.6 * volume))
+    if found is not None:
+        assert (found.code, found.value) == ("uncertain", round(spread, 1))
 
 
 def test_gaps_count_while_the_bolus_passes() -> None:
