@@ -328,6 +328,7 @@ def _residue(curves: Float32Array, scan: Scan, settings: PerfusionSettings, devi
         oscillation_target=settings.oscillation_target,
         quadrature=settings.quadrature,
         tmax_range_s=(settings.tmax_min_s, settings.tmax_max_s),
+        plateau=settings.tmax_plateau,
     )
 
 

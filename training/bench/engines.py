@@ -1,4 +1,4 @@
-"""Deconvolution engines to be compared: StrokeNode's methods, and dcmri's ``deconv``.
+"""The deconvolution that StrokeNode's is compared with: dcmri's ``deconv``.
 
 dcmri (https://dcmri.org) inverts the lower-triangular convolution matrix, whose integral is taken
 by a quadratic rule, with truncated singular values or by Tikhonov's method. Its tolerance is a
@@ -7,8 +7,6 @@ Reson Med 36:715). From what either finds, CBF, CBV and MTT are made by the same
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -16,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from inference.perfusion.deconvolution import METHODS, FloatArray, Method, Residue, deconvolve
+from inference.perfusion.deconvolution import FloatArray, Residue
+from training.evaluate.engines import Engine
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -33,18 +32,6 @@ class MissingPackageError(Exception):
     """A package that only the benchmarks need is not installed."""
 
 
-@dataclass(frozen=True)
-class Engine:
-    """A way to deconvolve.
-
-    ``run(curves, times_s, aif)`` takes curves of shape ``(voxel, time)``, even times and an
-    arterial input of shape ``(time,)``.
-    """
-
-    name: str
-    run: Callable[[Float32Array, Float64Array, Float64Array], Residue]
-
-
 def require_dcmri() -> None:
     """Say how to install dcmri where it is missing.
 
@@ -59,20 +46,11 @@ def require_dcmri() -> None:
         )
 
 
-def own_engines(methods: Sequence[Method] = METHODS) -> list[Engine]:
-    """StrokeNode's methods with their default constants."""
-
-    def engine(method: Method) -> Engine:
-        return Engine(method, lambda curves, times_s, aif: deconvolve(curves, times_s, aif, method))
-
-    return [engine(method) for method in methods]
-
-
 def dcmri_engine(rule: Rule, tolerance: float) -> Engine:
     """The ``deconv`` of dcmri with the maximum of its residue function, at a sample."""
     deconv: Any = import_module("dcmri").deconv
 
-    def run(curves: Float32Array, times_s: Float64Array, aif: Float64Array) -> Residue:
+    def run(curves: FloatArray, times_s: Float64Array, aif: Float64Array) -> Residue:
         step = float(times_s[1] - times_s[0])
         residues = deconv(curves.T, aif, dt=step, method=rule, tol=tolerance)
         peak = residues.argmax(axis=0)

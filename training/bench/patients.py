@@ -26,13 +26,12 @@ from inference.errors import NotAnalysable
 from training.bench.engines import (
     TOLERANCES,
     USUAL_TOLERANCE,
-    Engine,
     dcmri_engine,
-    own_engines,
     timed,
 )
 from training.bench.phantom import RULES
 from training.bench.scans import Given, Size, give, scan_patient
+from training.evaluate.engines import Engine, all_engines
 from training.evaluate.perfusion_patients import (
     analyse_ctp,
     largest_displacement_mm,
@@ -131,7 +130,7 @@ def compare_on_patients(
     tolerances : sequence of float
         What dcmri's tolerance is chosen from.
     """
-    engines = [*own_engines(), *(dcmri_engine(r, t) for r in RULES for t in tolerances)]
+    engines = [*all_engines(), *(dcmri_engine(r, t) for r in RULES for t in tolerances)]
     if USUAL_TOLERANCE not in tolerances:
         engines.append(dcmri_engine("TSVD", USUAL_TOLERANCE))
     for number, own in enumerate(anatomy_seeds(seed, "test", count)):

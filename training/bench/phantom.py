@@ -14,12 +14,11 @@ from inference.perfusion.maps import perfusion_maps
 from training.bench.engines import (
     TOLERANCES,
     USUAL_TOLERANCE,
-    Engine,
     Rule,
     dcmri_engine,
-    own_engines,
     timed,
 )
+from training.evaluate.engines import Engine, all_engines
 from training.evaluate.perfusion_phantom import (
     ARRIVAL_S,
     DELAYS_S,
@@ -128,7 +127,7 @@ def compare_on_phantom(
     """
     for shape in SHAPES:
         case = _make_case(shape, patch, noise_hu)
-        yield from (case.row(engine) for engine in own_engines())
+        yield from (case.row(engine) for engine in all_engines())
         yield case.row(dcmri_engine("TSVD", USUAL_TOLERANCE))
         for rule in RULES:
             rows = [case.row(dcmri_engine(rule, tolerance)) for tolerance in tolerances]

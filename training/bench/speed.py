@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference.dicom.volumes import TimeSeries
-from inference.perfusion.deconvolution import METHODS
-from training.bench.engines import USUAL_TOLERANCE, dcmri_engine, own_engines, timed
+from training.bench.engines import USUAL_TOLERANCE, dcmri_engine, timed
 from training.bench.scans import Given
+from training.evaluate.engines import all_engines
 from training.evaluate.perfusion_patients import analyse_ctp
 
 REPEATS = 5
@@ -44,7 +44,7 @@ def time_engines(given: Given, repeats: int = REPEATS) -> list[SpeedRow]:
     repeats : int
         Runs of each, of which the median counts; one more comes first to warm up.
     """
-    engines = [*own_engines(METHODS), dcmri_engine("TSVD", USUAL_TOLERANCE)]
+    engines = [*all_engines(), dcmri_engine("TSVD", USUAL_TOLERANCE)]
     arguments = (given.curves, given.times_s, given.aif)
     runs = [[timed(engine, *arguments)[1] for engine in engines] for _ in range(repeats + 1)]
     seconds = np.median(runs[1:], axis=0)

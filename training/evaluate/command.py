@@ -53,12 +53,12 @@ def perfusion(
     """Measure CT perfusion: the methods on a phantom, the pipeline on simulated patients."""
     from training.evaluate.osipi import measure_osipi
     from training.evaluate.perfusion_patients import evaluate_patients, summarise
-    from training.evaluate.perfusion_phantom import measure_methods
+    from training.evaluate.perfusion_phantom import measure_engines
 
     pairs = _reference_object(osipi) if osipi else []
     record = Record(output)
     with console.status("digital reference phantom"):
-        phantom = [record.add("phantom", row) for row in measure_methods()]
+        phantom = [record.add("phantom", row) for row in measure_engines()]
     reference = [record.add("osipi", row) for row in measure_osipi(pairs)] if pairs else []
     wide = Console(width=max(console.width, 140))
     if not as_json:
@@ -175,16 +175,16 @@ def phantom_table(rows: "list[Agreement]") -> Table:
     from training.evaluate.perfusion_phantom import SMOOTHING_VOXELS
 
     table = Table(
-        "method", "residue", "noise HU", "r CBF", "r CBV", "r MTT", "r Tmax", "MTT ≤ 8 s",
+        "engine", "residue", "noise HU", "r CBF", "r CBV", "r MTT", "r Tmax", "MTT ≤ 8 s",
         "CBF %/s", "Tmax s/s",
         title="Digital reference phantom: CBF 2.5-87.5, CBV 1-5, MTT 3.4-24 s, delay 0-3 s",
-        caption=f"noise of a voxel, before a Gaussian of {SMOOTHING_VOXELS:g} voxels in the plane; "
-        "slopes against delay",
+        caption=f"noise of a voxel, before a Gaussian of {SMOOTHING_VOXELS:g} voxels in the plane "
+        "and principal components over time; slopes against delay",
     )  # fmt: skip
     for row in rows:
         correlations = (row.r_cbf, row.r_cbv, row.r_mtt, row.r_tmax, row.r_tmax_resolved)
         table.add_row(
-            row.method, row.shape, f"{row.noise_hu:g}", *(f"{value:.3f}" for value in correlations),
+            row.engine, row.shape, f"{row.noise_hu:g}", *(f"{value:.3f}" for value in correlations),
             f"{row.cbf_percent_per_s:+.2f}", f"{row.tmax_per_s:.2f}",
         )  # fmt: skip
     return table
@@ -195,7 +195,7 @@ def osipi_table(rows: "list[OsipiAgreement]") -> Table:
     from training.evaluate.osipi import CBF_TOLERANCE, CBV_TOLERANCE, RELATIVE_TOLERANCE
 
     table = Table(
-        "method", "within tolerance", "within half of it", "CBF error", "CBV error",
+        "engine", "within tolerance", "within half of it", "CBF error", "CBV error",
         title="OSIPI's DSC reference object",
         caption=f"tolerance: CBF ±{CBF_TOLERANCE:g} mL/100 mL/min and CBV ±{CBV_TOLERANCE:g} "
         f"mL/100 mL, each + {RELATIVE_TOLERANCE:.0%}; errors: means of the absolute values",
@@ -203,7 +203,7 @@ def osipi_table(rows: "list[OsipiAgreement]") -> Table:
     for row in rows:
         counts = (row.within, row.within_half)
         table.add_row(
-            row.method, *(f"{count} of {row.pairs}" for count in counts),
+            row.engine, *(f"{count} of {row.pairs}" for count in counts),
             f"{row.cbf_error:.1f}", f"{row.cbv_error:.2f}",
         )  # fmt: skip
     return table

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from inference.perfusion.deconvolution import METHODS, Method, deconvolve
+from training.evaluate.engines import Engine, all_engines
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -40,12 +40,9 @@ class Pair:
         """Times of the samples."""
         return self.step_s * np.arange(len(self.artery), dtype=np.float64)
 
-    def error(self, method: Method, oscillation_target: float = 0.035) -> tuple[float, float]:
-        """How far a method's CBF and CBV lie above the known ones; the target is for ``osvd``."""
-        found = deconvolve(
-            self.tissue[None], self.times_s, self.artery, method,
-            oscillation_target=oscillation_target,
-        )  # fmt: skip
+    def error(self, engine: Engine) -> tuple[float, float]:
+        """How far an engine's CBF and CBV lie above the known ones."""
+        found = engine.run(self.tissue[None], self.times_s, self.artery)
         cbf = 6000 * float(found.flow[0])
         cbv = 100 * float(self.tissue.sum() / self.artery.sum())
         return cbf - self.cbf, cbv - self.cbv
@@ -59,14 +56,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class OsipiAgreement:
-    """How a method does on all pairs.
+    """How an engine does on all pairs.
 
     ``within`` and ``within_half`` count the pairs of which CBF and CBV lie within the tolerance and
     within half of it; ``cbf_error`` (mL/100 mL/min) and ``cbv_error`` (mL/100 mL) are means of the
     absolute errors.
     """
 
-    method: Method
+    engine: str
     pairs: int
     within: int
     within_half: int
@@ -108,15 +105,15 @@ def _pair(row: dict[str, str]) -> Pair:
 
 
 def measure_osipi(
-    pairs: Sequence[Pair], methods: Iterable[Method] = METHODS
+    pairs: Sequence[Pair], engines: Iterable[Engine] | None = None
 ) -> Iterator[OsipiAgreement]:
-    """Run methods with their default constants on all pairs."""
-    for method in methods:
-        errors = [pair.error(method) for pair in pairs]
+    """Run engines, all by default, on all pairs."""
+    for engine in all_engines() if engines is None else engines:
+        errors = [pair.error(engine) for pair in pairs]
         cbf, cbv = np.abs(np.array(errors)).mean(axis=0)
         both = list(zip(pairs, errors, strict=True))
         yield OsipiAgreement(
-            method,
+            engine.name,
             len(pairs),
             sum(pair.within(error) for pair, error in both),
             sum(pair.within(error, 0.5) for pair, error in both),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from inference.perfusion.deconvolution import METHODS, SMOOTHNESS, TRUNCATIONS, Method, deconvolve
 from tests.inference.perfusion.phantom import bolus, tissue_curve
 from tests.support.shared import SHARED_DATA, shared_data
+from training.evaluate.engines import Engine, own_engines
 from training.evaluate.osipi import Pair, measure_osipi, read_pairs
 
 Array = npt.NDArray[np.float64]
@@ -146,7 +147,7 @@ def osipi() -> list[Pair]:
 @pytest.mark.parametrize("method", METHODS)
 def test_osipi_reference_object(osipi: list[Pair], method: Method) -> None:
     """OSIPI's tolerance for all pairs, and half of it for at least 11, with no constant set."""
-    (found,) = measure_osipi(osipi, [method])
+    (found,) = measure_osipi(osipi, own_engines([method]))
     assert found.within == 14
     assert found.within_half >= 11
 
@@ -158,8 +159,9 @@ def test_osipi_reference_object_with_more_oscillation(osipi: list[Pair]) -> None
     The reference curves were summed by rectangles, which adds half a time step to the area of an
     exponential residue function: the expected CBV says so.
     """
+    loose = Engine("osvd", lambda c, t, a: deconvolve(c, t, a, "osvd", oscillation_target=0.095))
     for pair in osipi:
-        cbf, cbv = pair.error("osvd", 0.095)
+        cbf, cbv = pair.error(loose)
         assert cbf == pytest.approx(0, abs=7.5 + 0.05 * pair.cbf)
         assert cbv == pytest.approx(pair.cbf / 60 * pair.step_s / 2, abs=0.5)
 

@@ -7,10 +7,10 @@ from training.bench import engines
 from training.bench.engines import (
     MissingPackageError,
     dcmri_engine,
-    own_engines,
     require_dcmri,
     timed,
 )
+from training.evaluate.engines import own_engines
 from training.evaluate.perfusion_phantom import KH, RHO_G_PER_ML, build_tiles, noisy_curves
 
 TILES = build_tiles("exponential")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from inference.perfusion.deconvolution import METHODS
 from tests.training.evaluate.test_osipi import exponential
 from tests.training.evaluate.test_perfusion_patients import outcome
 from training.evaluate import perfusion_patients, perfusion_phantom
 from training.evaluate.command import app
+from training.evaluate.engines import all_engines
 from training.evaluate.perfusion_patients import Outcome
 from training.evaluate.perfusion_phantom import Agreement
 
@@ -23,7 +23,7 @@ def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured() -> Iterator[Agreement]:
         yield ROW
 
-    monkeypatch.setattr(perfusion_phantom, "measure_methods", measured)
+    monkeypatch.setattr(perfusion_phantom, "measure_engines", measured)
 
 
 def test_the_table_has_every_number() -> None:
@@ -89,10 +89,10 @@ def test_the_reference_object_has_a_table_and_rows(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0
     assert "OSIPI" in done.stdout
-    assert done.stdout.count("1 of 1") >= len(METHODS)
+    assert done.stdout.count("1 of 1") >= len(all_engines()) - 1
     done = CliRunner().invoke(app, [*arguments, "--json", "--output", str(lines)])
     found = json.loads(done.stdout)["osipi"]
-    assert [row["method"] for row in found] == list(METHODS)
+    assert [row["engine"] for row in found] == [engine.name for engine in all_engines()]
     kept = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [{"kind": "osipi", **row} for row in found] == kept[1:]
     path.write_text("something else")
