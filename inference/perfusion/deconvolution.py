@@ -60,7 +60,7 @@ WIENER_NOISE = 0.075
 PLATEAU = 0.8
 """Share of the maximum above which the residue function counts as its top."""
 
-_TILE_VOXELS = {"cpu": 8192, "cuda": 262144}
+_TILE_VOXELS = {"cpu": 2048, "cuda": 262144}
 
 
 @dataclass(frozen=True, eq=False)
