@@ -7,8 +7,8 @@ truth over the voxels that both the truth and the automatic analysis call brain.
 of the tissue beside a vessel, and few voxels of blood, where CBF has no meaning, outweigh the rest:
 the correlation is told once with all voxels, once without those that hold a large vessel, and once
 without those that a reader would leave out, of a CBV above 2.5 times the median of the engine's own
-map, which are not the same for all. The low-flow region, Tmax above 6 s, is compared with that of the truth, whole. One patient in
-five has no stroke.
+map, which are not the same for all. The low-flow region, Tmax above 6 s, is compared with that of
+the truth, whole. One patient in five has no stroke.
 
 The truth lies at the first pose, the automatic analysis at that of a frame before contrast: what
 the head moved in between counts as its error.
