@@ -7,6 +7,7 @@ Reson Med 36:715). From what either finds, CBF, CBV and MTT are made by the same
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -20,12 +21,14 @@ from training.evaluate.engines import Engine
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Rule = Literal["TSVD", "Tikhonov"]
+Tolerances = Mapping[Rule, Sequence[float]]
 
 USUAL_TOLERANCE = 0.2
-TOLERANCES: tuple[float, ...] = (
-    0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5,
-)  # fmt: skip
-"""Tolerances among which dcmri's best one is looked for."""
+TOLERANCES: Tolerances = {
+    "TSVD": (0.01, 0.02, 0.05, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "Tikhonov": (0.01, 0.02, 0.05, 0.1, 0.13, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5),
+}
+"""Tolerances among which dcmri's best one is looked for; wide, so that it is not the last one."""
 
 
 class MissingPackageError(Exception):

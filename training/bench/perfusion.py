@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from inference.dicom.volumes import TimeSeries
-from training.bench.engines import TOLERANCES
+from training.bench.engines import TOLERANCES, Tolerances
 from training.bench.motion import compare_motion
 from training.bench.patients import compare_on_patients, summarise_patients
 from training.bench.phantom import compare_on_phantom
@@ -34,7 +34,7 @@ class Sizes:
     ----------
     patch : int
         Rows and columns of a tile of the phantom.
-    tolerances : tuple of float
+    tolerances : mapping of rule to floats
         What dcmri's tolerance is chosen from.
     patient, study : Size
         Scans of the patients, and the one that times are taken on.
@@ -43,15 +43,16 @@ class Sizes:
     """
 
     patch: int
-    tolerances: tuple[float, ...]
+    tolerances: Tolerances
     patient: Size
     study: Size
     repeats: int
     stage_repeats: int
 
 
+_FEW: Tolerances = {"TSVD": (0.1, 0.2), "Tikhonov": (0.1, 0.2)}
 USUAL = Sizes(PATCH, TOLERANCES, Size(256, 16), Size(256, 32, 50), 5, 3)
-QUICK = Sizes(3, (0.1, 0.2), Size(64, 6), Size(64, 8, 16), 1, 1)
+QUICK = Sizes(3, _FEW, Size(64, 6), Size(64, 8, 16), 1, 1)
 
 
 class _Study:

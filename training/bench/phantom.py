@@ -4,7 +4,7 @@ The phantom is that of :mod:`training.evaluate.perfusion_phantom` with delays of
 there, where means over tiles are judged, every voxel counts here: noise is what engines differ in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from inference.perfusion.maps import perfusion_maps
 from training.bench.engines import (
     TOLERANCES,
     USUAL_TOLERANCE,
-    Rule,
+    Tolerances,
     dcmri_engine,
     timed,
 )
@@ -36,8 +36,6 @@ from training.evaluate.perfusion_phantom import (
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
-
-RULES: tuple[Rule, ...] = ("TSVD", "Tikhonov")
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class _Case:
 
 
 def compare_on_phantom(
-    patch: int = PATCH, tolerances: Sequence[float] = TOLERANCES, noise_hu: float = NOISE_HU
+    patch: int = PATCH, tolerances: Tolerances = TOLERANCES, noise_hu: float = NOISE_HU
 ) -> Iterator[PhantomRow]:
     """Run StrokeNode's methods and dcmri on the phantom of both residue functions.
 
@@ -120,7 +118,7 @@ def compare_on_phantom(
     ----------
     patch : int
         Rows and columns of a tile.
-    tolerances : sequence of float
+    tolerances : mapping of rule to floats
         What dcmri's tolerance is chosen from.
     noise_hu : float
         Noise of a voxel before smoothing.
@@ -129,8 +127,8 @@ def compare_on_phantom(
         case = _make_case(shape, patch, noise_hu)
         yield from (case.row(engine) for engine in all_engines())
         yield case.row(dcmri_engine("TSVD", USUAL_TOLERANCE))
-        for rule in RULES:
-            rows = [case.row(dcmri_engine(rule, tolerance)) for tolerance in tolerances]
+        for rule, tried in tolerances.items():
+            rows = [case.row(dcmri_engine(rule, tolerance)) for tolerance in tried]
             yield replace(min(rows, key=lambda row: row.error.cbf), tuned="CBF")
             yield replace(min(rows, key=lambda row: row.error.tmax), tuned="Tmax")
 
