@@ -78,9 +78,10 @@ class Candidate:
 
     def reason(self, unit: str) -> str:
         """Where the cluster lies, its numbers, and the choice, in one line."""
-        x, y, z = self.curve.position_mm
+        letters = zip(self.curve.position_mm, ("LR", "PA", "SI"), strict=True)
+        place = ", ".join(f"{pair[value < 0]} {abs(value):.0f}" for value, pair in letters)
         return (
-            f"{self.place} (L {x:.0f}, P {y:.0f}, S {z:.0f} mm): peak {self.curve.peak:.0f} "
+            f"{self.place} ({place} mm): peak {self.curve.peak:.0f} "
             f"{unit}, arrival {self.curve.arrival_s:.1f} s, width {self.curve.width_s:.1f} s; "
             + (f"not used: {self.rejected}" if self.rejected else "used")
         )

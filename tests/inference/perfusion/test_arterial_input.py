@@ -119,6 +119,11 @@ def test_artery_that_fills_late_and_low_is_not_used_and_the_reason_kept(place: P
     assert "s later" in worse.rejected
     assert "% as high" in worse.rejected
     assert worse.rejected in worse.reason("HU")
+    x, y, z = worse.curve.position_mm
+    side = f"L {x:.0f}" if x > 0 else f"R {-x:.0f}"
+    assert f"({side}, {'AP'[y >= 0]} {abs(y):.0f}, {'IS'[z >= 0]} {abs(z):.0f} mm)" in (
+        worse.reason("HU")
+    )
     assert {c.place for c in arteries} == {"left", "right", "midline"}
     assert [c.score for c in arteries] == sorted((c.score for c in arteries), reverse=True)
 
