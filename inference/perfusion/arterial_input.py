@@ -79,7 +79,7 @@ class Candidate:
     def reason(self, unit: str) -> str:
         """Where the cluster lies, its numbers, and the choice, in one line."""
         letters = zip(self.curve.position_mm, ("LR", "PA", "SI"), strict=True)
-        place = ", ".join(f"{pair[value < 0]} {abs(value):.0f}" for value, pair in letters)
+        place = ", ".join(f"{pair[int(value < 0)]} {abs(value):.0f}" for value, pair in letters)
         return (
             f"{self.place} ({place} mm): peak {self.curve.peak:.0f} "
             f"{unit}, arrival {self.curve.arrival_s:.1f} s, width {self.curve.width_s:.1f} s; "

@@ -121,7 +121,7 @@ def test_artery_that_fills_late_and_low_is_not_used_and_the_reason_kept(place: P
     assert worse.rejected in worse.reason("HU")
     x, y, z = worse.curve.position_mm
     side = f"L {x:.0f}" if x > 0 else f"R {-x:.0f}"
-    assert f"({side}, {'AP'[y >= 0]} {abs(y):.0f}, {'IS'[z >= 0]} {abs(z):.0f} mm)" in (
+    assert f"({side}, {'AP'[int(y >= 0)]} {abs(y):.0f}, {'IS'[int(z >= 0)]} {abs(z):.0f} mm)" in (
         worse.reason("HU")
     )
     assert {c.place for c in arteries} == {"left", "right", "midline"}
