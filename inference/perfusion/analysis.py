@@ -22,6 +22,7 @@ from inference.perfusion.deconvolution import Residue, deconvolve
 from inference.perfusion.lesions import (
     LesionRules,
     confirm_clusters,
+    edges_that_moved,
     find_lesions,
     median_in_plane,
     prolonged_tmax,
@@ -141,9 +142,9 @@ def analyse_scan(
     with clock.stage("deconvolve"):
         maps = _perfusion(smooth.curves, scan, settings, context.device)
     with clock.stage("lesions"):
-        tissue = scan.tissue
         cbf = median_in_plane(maps.cbf, scan.brain, geometry, settings.median_mm)
         tmax = median_in_plane(maps.tmax, scan.brain, geometry, settings.median_mm)
+        tissue = scan.tissue & ~edges_that_moved(scan.tissue, cbf, tmax, geometry, scan.rules)
         limit_s = scan.rules.hypoperfused_tmax_s
         delayed = prolonged_tmax(tissue, tmax, limit_s, geometry, scan.rules)
         hypoperfused = _confirmed(delayed, scan, smooth, settings, context.device)

@@ -20,6 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 _CENTRE_PERCENTILE = 90
 _FULL_EXCESS_S = 4.0
+_EDGE_MM = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class LesionRules:
     min_cluster_ml: float
     min_cluster_radius_mm: float
     one_sided_share: float
+    delayed_rcbf_limit: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,29 @@ def find_lesions(
     reference = normal_tissue(tissue, left, cbf, cbv, tmax, geometry, rules, side)
     core = low_flow(tissue, cbf, reference, rules.core_rcbf, hypoperfused, geometry, rules)
     return Lesions(core, hypoperfused | core, reference, side)
+
+
+def edges_that_moved(
+    tissue: BoolArray,
+    cbf: Float32Array,
+    tmax: Float32Array,
+    geometry: Geometry,
+    rules: LesionRules,
+) -> BoolArray:
+    """Voxels that are delayed and have much flow, and the millimetres around them.
+
+    Tissue behind a narrowed or closed artery has no more flow than normal. What is delayed and has
+    twice the median is the edge of bone in a head that moved through thick slices, or a vein.
+
+    Parameters
+    ----------
+    tissue : array, shape ``(slice, row, column)``
+    cbf, tmax : array, same shape
+        In mL/100 g/min and s.
+    """
+    limit = rules.delayed_rcbf_limit * float(np.median(cbf[tissue]))
+    odd = tissue & (tmax > rules.hypoperfused_tmax_s) & (cbf > limit)
+    return dilate(odd, _EDGE_MM, geometry.pixel_spacing_mm) & tissue
 
 
 def prolonged_tmax(

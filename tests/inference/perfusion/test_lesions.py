@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from inference.perfusion.lesions import (
     LesionRules,
     confirm_clusters,
+    edges_that_moved,
     find_lesions,
     lesion_side,
     low_flow,
@@ -105,6 +106,19 @@ def test_the_side_is_that_of_the_long_delay_not_of_the_large_one() -> None:
     assert found.side == "R"
     just = np.full(WHERE.shape, 6.0, np.float32)
     assert find_lesions(stroke, TISSUE, LEFT, cbf, cbv, just, WHERE, RULES).side == "both"
+
+
+def test_delayed_tissue_with_much_flow_is_an_edge_that_moved() -> None:
+    stroke, edge, benign = disc(-30, 14), disc(30, 8), disc(0, 8)
+    cbf, _, tmax = maps(stroke | benign, np.zeros(WHERE.shape, bool))
+    tmax[edge] = 9
+    cbf[edge], cbf[benign] = 90, 45
+    found = edges_that_moved(TISSUE, cbf, tmax, WHERE, RULES)
+    assert found[edge].all()
+    assert not found[stroke | benign].any()
+    near = np.asarray(np.hypot(X - 30, WHERE.coordinates_mm(1)) < 8 + 2 + 2.9)  # and a diagonal
+    assert not found[~near].any()
+    assert not edges_that_moved(TISSUE, cbf, np.full_like(tmax, 2.0), WHERE, RULES).any()
 
 
 def test_low_flow_far_from_delay_is_no_core() -> None:
