@@ -91,3 +91,10 @@ def timed(
     start = time.perf_counter()
     found = engine.run(curves, times_s, aif)
     return found, time.perf_counter() - start
+
+
+def correlation(found: npt.NDArray[np.floating[Any]], truth: FloatArray) -> float:
+    """Pearson's coefficient; 0 where an engine finds the same everywhere."""
+    if np.ptp(found) == 0:
+        return 0.0
+    return float(np.corrcoef(found.astype(np.float64), truth)[0, 1])

@@ -28,6 +28,7 @@ from training.bench.engines import (
     USUAL_TOLERANCE,
     Engine,
     Tolerances,
+    correlation,
     dcmri_engine,
     own_engines,
     timed,
@@ -188,7 +189,7 @@ def _judged(
 ) -> PatientRow:
     blood = cbv > _VESSEL_CBV * np.median(cbv[counted])
     r, r_tissue, r_shown = (
-        float(np.corrcoef(cbf[where].astype(np.float64), given.cbf[where])[0, 1])
+        correlation(cbf[where], given.cbf[where])
         for where in (counted, counted & ~given.vessels, counted & ~blood)
     )
     total = int(low.sum()) + int(given.hypoperfused.sum())

@@ -16,6 +16,7 @@ from training.bench.engines import (
     USUAL_TOLERANCE,
     Engine,
     Tolerances,
+    correlation,
     dcmri_engine,
     own_engines,
     timed,
@@ -99,7 +100,7 @@ class _Case:
         for name, truth in self.truth.items():
             counted = self.truth["mtt"] <= RESOLVED_MTT_S if name == "tmax" else slice(None)
             values, known = getattr(found, name)[counted].astype(np.float64), truth[counted]
-            r[name] = float(np.corrcoef(values, known)[0, 1])
+            r[name] = correlation(values, known)
             error[name] = float(np.abs(values - known).mean())
         return PhantomRow(
             engine.name, tuned, self.shape, self.noise_hu, Quantities(**r), Quantities(**error),
