@@ -27,6 +27,7 @@ from training.bench.engines import (
     TOLERANCES,
     USUAL_TOLERANCE,
     Tolerances,
+    correlation,
     dcmri_engine,
     timed,
 )
@@ -187,7 +188,7 @@ def _judged(
 ) -> PatientRow:
     blood = cbv > _VESSEL_CBV * np.median(cbv[counted])
     r, r_tissue, r_shown = (
-        float(np.corrcoef(cbf[where].astype(np.float64), given.cbf[where])[0, 1])
+        correlation(cbf[where], given.cbf[where])
         for where in (counted, counted & ~given.vessels, counted & ~blood)
     )
     total = int(low.sum()) + int(given.hypoperfused.sum())

@@ -15,6 +15,7 @@ from training.bench.engines import (
     TOLERANCES,
     USUAL_TOLERANCE,
     Tolerances,
+    correlation,
     dcmri_engine,
     timed,
 )
@@ -98,7 +99,7 @@ class _Case:
         for name, truth in self.truth.items():
             counted = self.truth["mtt"] <= RESOLVED_MTT_S if name == "tmax" else slice(None)
             values, known = getattr(found, name)[counted].astype(np.float64), truth[counted]
-            r[name] = float(np.corrcoef(values, known)[0, 1])
+            r[name] = correlation(values, known)
             error[name] = float(np.abs(values - known).mean())
         return PhantomRow(
             engine.name, tuned, self.shape, self.noise_hu, Quantities(**r), Quantities(**error),

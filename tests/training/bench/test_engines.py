@@ -6,6 +6,7 @@ import pytest
 from training.bench import engines
 from training.bench.engines import (
     MissingPackageError,
+    correlation,
     dcmri_engine,
     require_dcmri,
     timed,
@@ -52,3 +53,9 @@ def test_dcmri_is_asked_for_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"^dcmri is not installed; .*pip install"):
         require_dcmri()
+
+
+def test_what_does_not_vary_is_not_correlated() -> None:
+    truth = np.arange(4.0)
+    assert correlation(np.full(4, 3.0), truth) == 0
+    assert correlation(2 * truth.astype(np.float32), truth) == pytest.approx(1)
