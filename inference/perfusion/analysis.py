@@ -54,6 +54,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 _LEAST_CONFIRMATION = 1.1
 _WIDEST_CONFIRMATION = 2.0
+# Wider kernels spread a vessel over the tissue beside it.
+_VESSEL_SMOOTHING_MM = 1.0
 _STAGES = {
     "motion": 0.0,
     "resample": 0.15,
@@ -277,7 +279,7 @@ def smooth_to_noise(scan: Scan, settings: PerfusionSettings, device: str) -> Smo
         ratio = contrast_to_noise(curves, contrast)
     out = np.empty((int(brain.sum()), len(contrast.times_s)), np.float32)
     out[tissue[brain]] = curves
-    out[vessels[brain]] = smooth_curves(contrast, brain & vessels, width, device)
+    out[vessels[brain]] = smooth_curves(contrast, vessels, min(width, _VESSEL_SMOOTHING_MM), device)
     out, kept = keep_components(
         out, tissue[brain], len(contrast.acquired), settings.principal_components
     )

@@ -42,6 +42,8 @@ _STIFFNESS = 1e-6
 _LEAST_INSIDE = 0.5
 _LEAST_SHARE = 0.01
 _EXTENT_POINTS = 200
+# Values of the border stand in for what left the volume: half a voxel is a misfit of 2 mm.
+_TRUSTED_BEYOND = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +303,8 @@ def misfit(grid: Grid, found: Edges, poses: Poses, device: str) -> Misfit:
 
     Edges outside a volume do not count, nor do slices with few of them.
     """
-    values, inside = _sample(grid, found, poses, np.arange(len(grid.data)), device)
+    every = np.arange(len(grid.data))
+    values, inside = _sample(grid, found, poses, every, device, _TRUSTED_BEYOND)
     steepness = found.steepness.astype(np.float64)
     apart = np.abs(values - found.values).astype(np.float64) * inside
     first = np.flatnonzero(np.diff(found.planes, prepend=-1))
@@ -356,11 +359,17 @@ def _descend(
 
 
 def _sample(
-    grid: Grid, found: Edges, poses: Poses, which: npt.NDArray[np.intp], device: str
+    grid: Grid,
+    found: Edges,
+    poses: Poses,
+    which: npt.NDArray[np.intp],
+    device: str,
+    beyond: float = 0.5,
 ) -> tuple[Float32Array, BoolArray]:
     """Values of some volumes where the edges lie in them, and whether that is inside the grid.
 
-    Both of shape ``(volume, edge)``; values outside are those of the border.
+    Both of shape ``(volume, edge)``. Values outside are those of the border, and count as inside
+    up to ``beyond`` voxels from it.
     """
     count = np.array(grid.data.shape[:0:-1], np.float64)
     scale = 2 / np.maximum(count - 1, 1)
@@ -378,7 +387,9 @@ def _sample(
         padding_mode="border",
         align_corners=True,
     )[:, 0, 0, 0]
-    reach = torch.from_numpy((1 + scale / 2).astype(np.float32)).to(device)
+    # A single slice has no neighbours to leave it for.
+    margin = np.where(count > 1, beyond, 0.5)
+    reach = torch.from_numpy((1 + scale * margin).astype(np.float32)).to(device)
     inside = (points.abs() <= reach).all(dim=2)
     return values.cpu().numpy(), inside.cpu().numpy()
 
