@@ -281,3 +281,21 @@ def check_timing(timing: str, guessed: bool) -> Warning | None:
         f"The images carry no usable times; they were ordered by {timing or 'their numbers'} and "
         "even steps assumed. All times and flows depend on that.",
     )
+
+
+def check_saturation(share: float) -> Warning | None:
+    """Whether the artery's signal stays above the noise while the bolus passes (MR).
+
+    Parameters
+    ----------
+    share : float
+        Of the artery's voxels, those whose signal falls to where noise hides it.
+    """
+    if share < _HALF:
+        return None
+    return Warning(
+        "uncertain",
+        f"The artery's signal falls to the noise in {100 * share:.0f} % of its voxels (trusted "
+        f"below {100 * _HALF:.0f} %): its peak is cut off, CBF and Tmax may be wrong.",
+        round(share, 2),
+    )
