@@ -5,6 +5,7 @@ Subcommands of other packages come from the entry-point group ``strokenode.comma
 
 import json
 import logging
+import math
 import os
 import sys
 from importlib.metadata import entry_points
@@ -120,6 +121,12 @@ def process(
     method: Annotated[str, typer.Option(help=" | ".join(_METHODS))] = "auto",
     nifti: Annotated[bool, typer.Option("--nifti", help="Write NIfTI files as well.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Write the pages as PNG as well.")] = False,
+    aif_at: Annotated[
+        str | None, typer.Option(metavar="X,Y,Z", help="Arterial input here (mm, LPS).")
+    ] = None,
+    vof_at: Annotated[
+        str | None, typer.Option(metavar="X,Y,Z", help="Venous output here (mm, LPS).")
+    ] = None,
     as_json: JsonOption = False,
     config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
@@ -141,7 +148,7 @@ def process(
             f"--method {method}: this version has no such model; "
             f"available: {', '.join(_AVAILABLE_METHODS)}"
         )
-    settings = configuration.load(config) if config else configuration.Config()
+    settings = _settings_with_places(config, aif_at, vof_at)
     try:
         device = resolve_device(settings.device.use)
     except ValueError as error:
@@ -275,6 +282,30 @@ def _database(settings: configuration.Config) -> "Database":
     if not database.exists():
         raise NodeError(f"no node has run with spool {settings.spool} yet; start one with 'serve'")
     return database
+
+
+def _settings_with_places(
+    config: Path | None, aif_at: str | None, vof_at: str | None
+) -> configuration.Config:
+    """The configuration with the places of the vessels that the command line gives."""
+    places = {
+        f"{name}_at_mm": _place(f"--{name}-at", text)
+        for name, text in (("aif", aif_at), ("vof", vof_at))
+        if text is not None
+    }
+    settings = configuration.load(config) if config else configuration.Config()
+    return settings.with_pipeline_values(places)
+
+
+def _place(option: str, text: str) -> tuple[float, float, float]:
+    """Three numbers in mm, separated by commas."""
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = z = math.nan
+    if not all(map(math.isfinite, (x, y, z))):
+        raise NodeError(f"{option}: found {text!r}; expected X,Y,Z in mm (LPS) such as 12.5,-3,60")
+    return x, y, z
 
 
 def _progress_bar() -> Progress:

@@ -222,6 +222,15 @@ class Config(Section):
         """Validated settings of one pipeline."""
         return all_pipelines()[name].settings.model_validate(self.pipelines.get(name, {}))
 
+    def with_pipeline_values(self, values: dict[str, Any]) -> "Config":
+        """This configuration with other values in the settings of every pipeline that has them."""
+        pipelines = dict(self.pipelines)
+        for name, pipeline in all_pipelines().items():
+            own = {key: v for key, v in values.items() if key in pipeline.settings.model_fields}
+            if own:
+                pipelines[name] = {**pipelines.get(name, {}), **own}
+        return self.model_copy(update={"pipelines": pipelines})
+
     def enabled_pipelines(self) -> list[str]:
         """Names of the pipelines that are switched on."""
         return [name for name in all_pipelines() if self.pipeline_settings(name).enabled]

@@ -23,4 +23,18 @@ class NotAnalysable(InferenceError):
     """The study is readable, but a result from it could not be trusted.
 
     The reader gets a report that says "not analysed" with this reason.
+
+    Parameters
+    ----------
+    reason : str
+    code : str, optional
+        The warning code that this reason is the extreme of, such as ``truncated``; it goes into
+        the results beside the reason, so that programs can tell refusals apart.
+    value : float, optional
+        The measured number that decided, in the unit of that warning.
     """
+
+    def __init__(self, reason: str, *, code: str = "", value: float | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.value = value

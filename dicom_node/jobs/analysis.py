@@ -9,10 +9,10 @@ import psutil
 
 from inference.dicom.headers import FrameHeader
 from inference.dicom.reader import load_time_series, load_volume
-from inference.errors import InferenceError
+from inference.errors import InferenceError, NotAnalysable
 from inference.kinds import SeriesKind
 from inference.pipelines import Pipeline, PipelineSettings, Progress, RunContext
-from inference.results import PipelineResult, Status
+from inference.results import PipelineResult, Status, Warning
 
 _OVER_TIME = (SeriesKind.CTP, SeriesKind.PWI)
 _LOADED = 0.1
@@ -62,13 +62,23 @@ def analyse(
         )
         result = pipeline.run(images, settings, context)
     except InferenceError as error:
-        return without_result(pipeline.name, pipeline.version, "not_analysed", str(error), device)
+        refused = without_result(
+            pipeline.name, pipeline.version, "not_analysed", str(error), device
+        )
+        return replace(refused, warnings=_warnings_of(error))
     timings = {
         "load": loaded - started,
         **result.timings_s,
         "total": time.perf_counter() - started,
     }
     return replace(result, timings_s=timings, device=device)
+
+
+def _warnings_of(error: InferenceError) -> tuple[Warning, ...]:
+    """The warning that a refusal is the extreme of."""
+    if not isinstance(error, NotAnalysable) or not error.code:
+        return ()
+    return (Warning(error.code, str(error), error.value),)
 
 
 def without_result(

@@ -170,6 +170,11 @@ def analyse_scan(
         )  # fmt: skip
         if scan.no_core:
             measurements = without_core(measurements, scan.rules.core_rcbf, scan.no_core)
+        volume, lower, higher = (
+            volume_ml(prolonged_tmax(tissue, tmax, limit_s + doubt, geometry, scan.rules), geometry)
+            for doubt in (0, -quality.TMAX_DOUBT_S, quality.TMAX_DOUBT_S)
+        )
+        borderline = quality.check_threshold(volume, lower, higher, limit_s)
     context.progress("done", 1.0)
     recorded = parameters(settings, scan.bolus, lesions, scan.baseline_frames, smooth)
     if scale is not None:
@@ -183,7 +188,7 @@ def analyse_scan(
         maps=parameter_maps(maps, geometry),
         segmentations=segmentations(lesions, geometry, scan.rules, not scan.no_core),
         measurements=measurements,
-        warnings=(*scan.warnings, *present(noisy)),
+        warnings=(*scan.warnings, *present(noisy, borderline)),
         criteria=selection_criteria(measurements),
         curves=(*bolus_curves(scan.bolus, scan.contrast.times_s), *scan.curves),
         side=lesions.side,
@@ -235,7 +240,7 @@ def hold_still(series: TimeSeries, settings: PerfusionSettings, clock: StageCloc
     with clock.stage("motion"):
         motion = estimate_motion(series, device=clock.context.device)
         warnings = quality.check_motion(
-            motion.displacement_mm, motion.rotation_deg, motion.dropped, len(series.data)
+            motion.extent_mm, motion.extent_deg, len(motion.dropped), len(series.data)
         )
         curves = motion_curves(motion, series.times_s.mean(axis=1))
         return StillSeries(correct_motion(series, motion), curves, warnings)
@@ -274,7 +279,7 @@ def check_quality(series: TimeSeries, bolus: Bolus, end_s: float) -> tuple[Warni
     quality.check_start(bolus.artery, bolus.tissue)
     return present(
         quality.check_truncation(bolus.artery, bolus.vein, bolus.tissue, end_s),
-        quality.check_bolus(bolus.artery, bolus.agent),
+        quality.check_bolus(float(bolus.aif.max()), bolus.agent),
         quality.check_width(bolus.artery),
         quality.check_baseline(acquired_baseline(series, bolus)),
         quality.check_arterial_lead(bolus.artery, bolus.tissue),
@@ -368,6 +373,7 @@ def _residue(curves: Float32Array, scan: Scan, settings: PerfusionSettings, devi
         oscillation_target=settings.oscillation_target,
         quadrature=settings.quadrature,
         tmax_range_s=(settings.tmax_min_s, settings.tmax_max_s),
+        plateau=settings.tmax_plateau,
     )
 
 

@@ -172,7 +172,7 @@ def _arteries(
         if len(chosen.peak) >= CORE_VOXELS:
             break
     else:
-        raise NotAnalysable(_why_no_artery(found, chosen, float(frames.times_s[-1])))
+        raise _no_artery(found, chosen, float(frames.times_s[-1]))
     offset = midplane.distance_mm(_positions(chosen.index, frames.geometry))
     best: list[tuple[float, Place, VesselCurve]] = []
     places: dict[Place, BoolArray] = {
@@ -192,14 +192,16 @@ def _arteries(
     ]
 
 
-def _why_no_artery(found: Candidates, chosen: Candidates, end_s: float) -> str:
+def _no_artery(found: Candidates, chosen: Candidates, end_s: float) -> NotAnalysable:
+    """Why there is no arterial input."""
     open_ended = int(np.isinf(found.width).sum())
     if open_ended > _CUT_SHARE * len(found.peak):
-        return (
+        return NotAnalysable(
             f"the scan ends at {end_s:.0f} s while {open_ended} of {len(found.peak)} vessel "
-            "curves are above half of their peak: it was cut before the bolus had passed"
+            "curves are above half of their peak: it was cut before the bolus had passed",
+            code="truncated",
         )
-    return (
+    return NotAnalysable(
         f"no arterial input: {len(found.peak)} voxels enhance, {len(chosen.peak)} of them like an "
         f"artery and before the tissue, expected at least {CORE_VOXELS}"
     )

@@ -57,6 +57,8 @@ A smaller one makes a residue function with a plateau ring, whatever the noise.
 """
 WIENER_NOISE = 0.075
 """Noise that ``fourier`` assumes, as a share of the largest singular value."""
+PLATEAU = 0.8
+"""Share of the maximum above which the residue function counts as its top."""
 
 _TILE_VOXELS = {"cpu": 8192, "cuda": 262144}
 
@@ -70,7 +72,8 @@ class Residue:
     flow : array, shape ``(voxel,)``
         Maximum of the flow-scaled residue function in 1/s: CBF before unit conversion.
     tmax_s : array, shape ``(voxel,)``
-        Time of that maximum in seconds; negative where the tissue is ahead of the input.
+        Time of that maximum in seconds, see ``plateau`` of :func:`deconvolve`; negative where the
+        tissue is ahead of the input.
     truncation : array, shape ``(voxel,)``
         Truncation or regularisation that was used, as a share of the largest singular value.
     residue : array, shape ``(voxel, sample)`` or None
@@ -99,6 +102,7 @@ def deconvolve(
     truncations: tuple[float, ...] = TRUNCATIONS,
     quadrature: Quadrature = "rectangle",
     tmax_range_s: tuple[float, float] = (-6.0, 30.0),
+    plateau: float = PLATEAU,
     keep_residue: bool = False,
 ) -> Residue:
     """Deconvolve tissue curves by an arterial input.
@@ -126,6 +130,10 @@ def deconvolve(
         for ``ssvd``, which sums rectangles.
     tmax_range_s : (float, float)
         Maxima outside these times are noise and not looked at.
+    plateau : float
+        Tmax is the middle of the time around the maximum in which the residue function is above
+        this share of it; 1 for the maximum itself. A long transit makes the top of the residue
+        function flat, and where on it the maximum lies is chance; its middle is not.
     keep_residue : bool
         Return the residue functions too.
 
@@ -148,12 +156,16 @@ def deconvolve(
     solver, constants = _solver(
         method, artery, step, quadrature, truncation, oscillation_target, truncations, tiles
     )
-    constants |= {"tmax_min_s": tmax_range_s[0], "tmax_max_s": tmax_range_s[1]}
+    constants |= {
+        "tmax_min_s": tmax_range_s[0],
+        "tmax_max_s": tmax_range_s[1],
+        "tmax_plateau": plateau,
+    }
     parts = []
     for tile in tiles:
         curves = tile.to(target)
         residue, used = solver.solve(curves)
-        flow, peak = _maximum(residue, curves.shape[1], step, tmax_range_s)
+        flow, peak = _maximum(residue, curves.shape[1], step, tmax_range_s, plateau)
         kept = residue if keep_residue else residue[:, :0]
         parts.append([x.cpu() for x in (flow, peak, used, kept)])
     columns: list[FloatArray] = [torch.cat(c).numpy() for c in zip(*parts, strict=True)]
@@ -206,27 +218,51 @@ def _solver(
 
 
 def _maximum(
-    residue: torch.Tensor, samples: int, step: float, range_s: tuple[float, float]
+    residue: torch.Tensor,
+    samples: int,
+    step: float,
+    range_s: tuple[float, float],
+    plateau: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Height and time of the largest value, refined by a parabola through three samples.
+    """Height of the largest value, refined by a parabola, and the middle of the time around it.
 
     ``samples`` is the number of time points; positions at or beyond it stand for negative times.
     """
     length = residue.shape[1]
-    places = torch.arange(length, device=residue.device)
-    lags = torch.where(places < samples, places, places - length)
-    allowed = (lags * step >= range_s[0]) & (lags * step <= range_s[1])
-    index = torch.where(allowed, residue, -torch.inf).argmax(dim=1, keepdim=True)
-    centre = residue.gather(1, index)
-    before, after = (index - 1) % length, (index + 1) % length
-    left, right = residue.gather(1, before), residue.gather(1, after)
+    if length > samples:
+        residue = residue.roll(length - samples, dims=1)
+    lags = torch.arange(length, device=residue.device) - (length - samples)
+    allowed = torch.nonzero((lags * step >= range_s[0]) & (lags * step <= range_s[1]))[:, 0]
+    first, last = int(allowed[0]), int(allowed[-1])
+    inside = residue[:, first : last + 1]
+    centre, index = inside.max(dim=1, keepdim=True)
+    left, right = (
+        residue.gather(1, (index + first + side).clamp(0, length - 1)) for side in (-1, 1)
+    )
     bend = left - 2 * centre + right
     curved = (bend < 0) & (centre >= left) & (centre >= right)
-    if length == samples:  # not circular: the ends have one neighbour
-        curved &= (index > 0) & (index < length - 1)
+    curved &= (index + first > 0) & (index + first < length - 1)
     shift = torch.where(curved, 0.5 * (left - right) / torch.where(curved, bend, 1.0), 0.0)
     height = centre - 0.25 * (left - right) * shift
-    return height[:, 0], (lags[index] + shift)[:, 0] * step
+    level = torch.where(centre > 0, plateau * height, torch.inf)
+    begin = _last_below(inside, index, level)
+    end = inside.shape[1] - 1 - _last_below(inside.flip(1), inside.shape[1] - 1 - index, level)
+    middle = torch.where(level <= centre, (begin + end) / 2, index + shift)
+    return height[:, 0], (middle + first + lags[0])[:, 0] * step
+
+
+def _last_below(curves: torch.Tensor, peak: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Where curves last rise through ``level`` before ``peak``, in samples, shape ``(voxel, 1)``.
+
+    Interpolated; 0 where a curve is above the level from its start.
+    """
+    places = torch.arange(curves.shape[1], device=curves.device)
+    below = (curves < level) & (places < peak)
+    last = torch.where(below, places, -1).amax(dim=1, keepdim=True)
+    low = curves.gather(1, last.clamp_min(0))
+    high = curves.gather(1, (last + 1).clamp_max(curves.shape[1] - 1))
+    share = ((level - low) / (high - low).clamp_min(torch.finfo(curves.dtype).tiny)).clamp(0, 1)
+    return torch.where(last >= 0, last + share, 0.0)
 
 
 def _check(concentration: FloatArray, times_s: Float64Array, aif: FloatArray) -> float:

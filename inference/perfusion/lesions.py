@@ -19,6 +19,7 @@ Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 _CENTRE_PERCENTILE = 90
+_FULL_EXCESS_S = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,8 @@ def find_lesions(
     cbf, cbv, tmax : array, same shape
         In mL/100 g/min, mL/100 g and s; NaN outside the brain.
     """
-    side = lesion_side(hypoperfused, left, geometry, rules.one_sided_share)
+    excess_s = np.clip(tmax - rules.hypoperfused_tmax_s, 0, _FULL_EXCESS_S)
+    side = lesion_side(hypoperfused, excess_s, left, geometry, rules.one_sided_share)
     reference = normal_tissue(tissue, left, cbf, cbv, tmax, geometry, rules, side)
     core = low_flow(tissue, cbf, reference, rules.core_rcbf, hypoperfused, geometry, rules)
     return Lesions(core, hypoperfused | core, reference, side)
@@ -238,13 +240,25 @@ def normal_tissue(
 
 
 def lesion_side(
-    lesion: BoolArray, left: BoolArray, geometry: Geometry, one_sided_share: float
+    lesion: BoolArray,
+    weight: Float32Array,
+    left: BoolArray,
+    geometry: Geometry,
+    one_sided_share: float,
 ) -> Side | None:
-    """The patient's side of a lesion; ``both`` where neither side holds ``one_sided_share``."""
-    total = volume_ml(lesion, geometry)
-    if total == 0:
+    """The patient's side of a lesion; ``both`` where neither side holds ``one_sided_share``.
+
+    Voxels count by ``weight``, how far beyond the threshold they are: a narrowed carotid delays the
+    whole other hemisphere to just about the threshold, and is not the side of the stroke.
+    """
+    if not lesion.any():
         return None
-    share = volume_ml(lesion & left, geometry) / total
+    heavy = np.where(lesion, weight, 0).sum(axis=(1, 2), dtype=np.float64)
+    heavy_left = np.where(lesion & left, weight, 0).sum(axis=(1, 2), dtype=np.float64)
+    total = float(heavy @ geometry.voxel_volumes_ml)
+    if total == 0:
+        return "both"
+    share = float(heavy_left @ geometry.voxel_volumes_ml) / total
     if share >= one_sided_share:
         return "L"
     return "R" if 1 - share >= one_sided_share else "both"

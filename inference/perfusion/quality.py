@@ -3,8 +3,6 @@
 Checks raise :class:`inference.errors.NotAnalysable` where no use of the result is left.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -33,6 +31,10 @@ _HALF = 0.5
 _LEAST_LEAD_S = 1.0
 _MOST_UNDERSHOOT = 0.3
 _WIDEST_BOLUS_S = 10.0
+_LEAST_SPREAD_ML, _MOST_SPREAD = 40.0, 0.6
+
+TMAX_DOUBT_S = 0.5
+"""Error of Tmax that the hypoperfused volume should withstand."""
 
 
 def check_truncation(
@@ -53,14 +55,17 @@ def check_truncation(
     if artery.tail_share > _HALF or not np.isfinite(artery.width_s):
         raise NotAnalysable(
             f"the scan ends with the artery at {100 * artery.tail_share:.0f} % of its peak, "
-            "expected below 50 %: it was cut before the bolus had passed"
+            "expected below 50 %: it was cut before the bolus had passed",
+            code="truncated",
+            value=round(artery.tail_share, 3),
         )
     if after < _LEAST_AFTER_ARRIVAL_S or tissue.peak_time_s >= end_s - _LEAST_AFTER_PEAK_S:
         raise NotAnalysable(
             f"the scan ends {after:.1f} s after the contrast arrives and "
             f"{end_s - tissue.peak_time_s:.1f} s after the brain is brightest, expected at least "
             f"{_LEAST_AFTER_ARRIVAL_S:.0f} s and {_LEAST_AFTER_PEAK_S:g} s: it was cut before the "
-            "bolus had passed"
+            "bolus had passed",
+            code="truncated",
         )
     what, tail, limit = "brain", tissue.tail_share, _TRUNCATED_TISSUE
     if vein is not None:
@@ -75,15 +80,21 @@ def check_truncation(
     return None
 
 
-def check_bolus(artery: VesselCurve, agent: Agent = IODINE) -> Warning | None:
-    """Whether the contrast changes the artery enough."""
-    if artery.peak >= agent.weak_peak:
+def check_bolus(peak: float, agent: Agent = IODINE) -> Warning | None:
+    """Whether the contrast changes the artery enough.
+
+    Parameters
+    ----------
+    peak : float
+        Of the arterial input, its partial volume undone, in the agent's unit.
+    """
+    if peak >= agent.weak_peak:
         return None
     return Warning(
         "weak_bolus",
-        f"The artery {agent.effect} by {artery.peak:.1f} {agent.unit} only (trusted from "
+        f"The artery {agent.effect} by {peak:.0f} {agent.unit} only (trusted from "
         f"{agent.weak_peak:.0f} {agent.unit}).",
-        round(artery.peak, 1),
+        round(peak, 1),
     )
 
 
@@ -109,7 +120,9 @@ def check_contrast_to_noise(
     if ratio < _LEAST_CONTRAST_TO_NOISE:
         raise NotAnalysable(
             f"the brain {agent.effect} by {ratio:.1f} times the noise after smoothing, expected at "
-            f"least {_LEAST_CONTRAST_TO_NOISE:g}: the bolus is too weak or the images too noisy"
+            f"least {_LEAST_CONTRAST_TO_NOISE:g}: the bolus is too weak or the images too noisy",
+            code="weak_bolus",
+            value=round(ratio, 2),
         )
     usual = ratio * min(1.0, _USUAL_SMOOTHING_MM / max(smoothing_mm, _USUAL_SMOOTHING_MM))
     if usual >= _TRUSTED_CONTRAST_TO_NOISE:
@@ -123,48 +136,46 @@ def check_contrast_to_noise(
 
 
 def check_motion(
-    displacement_mm: Float64Array, rotation_deg: Float64Array, dropped: Sequence[int], total: int
+    extent_mm: float, extent_deg: float, dropped: int, total: int
 ) -> tuple[Warning, ...]:
     """Whether the head lay still enough.
 
     Parameters
     ----------
-    displacement_mm, rotation_deg : array, shape ``(time,)``
-        Motion of every acquired frame, dropped ones included.
-    dropped : sequence of int
-        Frames that were not used.
-    total : int
-        Frames that were acquired.
+    extent_mm, extent_deg : float
+        How far the head lies apart in two of the frames that are used, at most.
+    dropped, total : int
+        Frames that were not used, and all that were acquired.
 
     Raises
     ------
     NotAnalysable
         More than half of the frames were dropped.
     """
-    if len(dropped) > _HALF * total:
+    if dropped > _HALF * total:
         raise NotAnalysable(
-            f"{len(dropped)} of {total} frames had to be dropped for motion, expected at most "
-            "half: the head moved too much"
+            f"{dropped} of {total} frames had to be dropped for motion, expected at most "
+            "half: the head moved too much",
+            code="frames_dropped",
+            value=float(dropped),
         )
-    used = np.setdiff1d(np.arange(total), np.asarray(dropped, np.int64))
-    shift, turn = float(displacement_mm[used].max()), float(rotation_deg[used].max())
     found = []
-    if shift > _MOST_SHIFT_MM or turn > _MOST_TURN_DEG:
+    if extent_mm > _MOST_SHIFT_MM or extent_deg > _MOST_TURN_DEG:
         found.append(
             Warning(
                 "motion",
-                f"The head moved by up to {shift:.1f} mm and turned by up to {turn:.1f} degrees in "
-                f"the frames that were used (trusted up to {_MOST_SHIFT_MM:g} mm and "
+                f"The head moved by up to {extent_mm:.1f} mm and turned by up to {extent_deg:.1f} "
+                f"degrees among the frames that were used (trusted up to {_MOST_SHIFT_MM:g} mm and "
                 f"{_MOST_TURN_DEG:g} degrees); this was corrected.",
-                round(shift, 1),
+                round(extent_mm, 1),
             )
         )
-    if len(dropped):
+    if dropped:
         found.append(
             Warning(
                 "frames_dropped",
-                f"{len(dropped)} of {total} frames were dropped for motion.",
-                float(len(dropped)),
+                f"{dropped} of {total} frames were dropped for motion.",
+                float(dropped),
             )
         )
     return tuple(found)
@@ -194,7 +205,9 @@ def check_sampling(times_s: Float64Array, artery: VesselCurve) -> Warning | None
     if gap >= max(artery.width_s, _TRUSTED_GAP_S):
         raise NotAnalysable(
             f"no frame for {gap:.1f} s while the bolus passes, which is {artery.width_s:.1f} s "
-            f"wide, expected at most {_TRUSTED_GAP_S:g} s: the bolus was not sampled"
+            f"wide, expected at most {_TRUSTED_GAP_S:g} s: the bolus was not sampled",
+            code="uncertain",
+            value=round(gap, 1),
         )
     if gap <= _TRUSTED_GAP_S:
         return None
@@ -218,7 +231,9 @@ def check_start(artery: VesselCurve, tissue: TissueCurve) -> None:
             raise NotAnalysable(
                 f"the {what} ends {100 * -tail:.0f} % of its peak below its first frames, expected "
                 f"at most {100 * _MOST_UNDERSHOOT:.0f} %: the contrast was there when the scan "
-                "began, so the enhancement cannot be measured"
+                "began, so the enhancement cannot be measured",
+                code="short_baseline",
+                value=0.0,
             )
 
 
@@ -243,6 +258,32 @@ def check_baseline(acquired_frames: int) -> Warning | None:
         f"{acquired_frames} frame(s) before the contrast arrives (trusted from "
         f"{_FEWEST_BASELINE_FRAMES}).",
         float(acquired_frames),
+    )
+
+
+def check_threshold(
+    volume_ml: float, lower_ml: float, higher_ml: float, threshold_s: float
+) -> Warning | None:
+    """Whether the hypoperfused volume hangs on the exact threshold.
+
+    Where a whole territory is delayed to just about it, by a narrowed carotid or a slow heart, half
+    a second of error decides over a hemisphere.
+
+    Parameters
+    ----------
+    volume_ml, lower_ml, higher_ml : float
+        Volumes of Tmax above the threshold, above 0.5 s less and above 0.5 s more.
+    threshold_s : float
+    """
+    spread = lower_ml - higher_ml
+    if spread <= max(_LEAST_SPREAD_ML, _MOST_SPREAD * volume_ml):
+        return None
+    return Warning(
+        "uncertain",
+        f"Much tissue has a Tmax of just about {threshold_s:g} s: {lower_ml:.0f} mL lie above "
+        f"{threshold_s - TMAX_DOUBT_S:g} s and {higher_ml:.0f} mL above "
+        f"{threshold_s + TMAX_DOUBT_S:g} s. The hypoperfused volume hangs on the threshold.",
+        round(spread, 1),
     )
 
 

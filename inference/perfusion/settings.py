@@ -23,6 +23,7 @@ class PerfusionSettings(PipelineSettings):
     quadrature: Literal["rectangle", "simpson"] = "rectangle"
     tmax_min_s: float = Field(-6.0, ge=-20, le=0)
     tmax_max_s: float = Field(30.0, ge=12, le=120)
+    tmax_plateau: float = Field(0.8, ge=0.5, le=1)
     smoothing_mm: float = Field(2.5, ge=0, le=10)
     max_smoothing_mm: float = Field(5.0, ge=0, le=10)
     contrast_to_noise: float = Field(6.0, ge=0, le=50)

@@ -90,13 +90,17 @@ def measure_tissue(frames: Frames, tissue: BoolArray, agent: Agent = IODINE) -> 
     if rise < least:
         raise NotAnalysable(
             f"the brain {agent.effect} by {rise:.2f} {agent.unit} only, expected at least "
-            f"{least:.2f} {agent.unit}: no contrast bolus in this scan"
+            f"{least:.2f} {agent.unit}: no contrast bolus in this scan",
+            code="weak_bolus",
+            value=round(rise, 2),
         )
     arrival = onset(curve, times, peak, low + _RISE_SHARE * rise)
     if arrival is None or arrival < times[1]:
         raise NotAnalysable(
             "the contrast is already there in the first frame, expected at least one frame "
-            "before it: without a baseline the enhancement cannot be measured"
+            "before it: without a baseline the enhancement cannot be measured",
+            code="short_baseline",
+            value=0.0,
         )
     quiet = times <= arrival - ARTERIAL_LEAD_S - _SAFETY_S
     quiet[0] = True

@@ -64,7 +64,10 @@ class Motion:
     Parameters
     ----------
     displacement_mm, rotation_deg : arrays, shape ``(time,)``
-        Mean distance that points of the brain moved, and the angle that the head turned by.
+        Mean distance that points of the brain moved, and the angle that the head turned by,
+        against the reference.
+    extent_mm, extent_deg : float
+        The same between the two frames that lie farthest apart, of those that are kept.
     parameters : array, shape ``(time, 6)``
         Shift along x, y, z in mm, turns about x, then y, then z in degrees, of the whole frame; 0
         where no pose fits better than stillness.
@@ -82,6 +85,8 @@ class Motion:
 
     displacement_mm: FloatArray
     rotation_deg: FloatArray
+    extent_mm: float
+    extent_deg: float
     parameters: FloatArray
     centre_mm: FloatArray
     slabs: tuple[Slab, ...]
@@ -163,9 +168,12 @@ def estimate_motion(
     most_mm, most_worst_mm = _CT_MISFIT_MM if series.units == "HU" else _MR_MISFIT_MM
     bad = (displacement > _MOST_MM) | (rotation > _MOST_DEG)
     bad |= (after > np.median(after) + most_mm) | (worst > most_worst_mm)
+    kept = np.flatnonzero(~bad)
     return Motion(
         displacement_mm=displacement,
         rotation_deg=rotation,
+        extent_mm=max(fit.poses.extent_mm(fit.part.brain_mm, kept) for fit in fits),
+        extent_deg=max(fit.poses.extent_deg(kept) for fit in fits),
         parameters=together.poses.parameters,
         centre_mm=centre,
         slabs=tuple(Slab(fit.part.slices, fit.poses.parameters) for fit in fits),

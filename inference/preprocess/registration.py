@@ -41,6 +41,7 @@ _LEVER_MM = 80.0
 _STIFFNESS = 1e-6
 _LEAST_INSIDE = 0.5
 _LEAST_SHARE = 0.01
+_EXTENT_POINTS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +119,25 @@ class Poses:
     def displacements_mm(self, points_mm: FloatArray) -> FloatArray:
         """Mean distance that points of shape ``(n, 3)`` move, shape ``(time,)``."""
         return np.asarray(np.linalg.norm(self.moved_mm(points_mm) - points_mm, axis=2).mean(axis=1))
+
+    def extent_mm(self, points_mm: FloatArray, volumes: npt.NDArray[np.intp]) -> float:
+        """Mean distance between points in those two of some volumes that lie farthest apart.
+
+        Every so many of the points are looked at, about 200.
+        """
+        moved = self.moved_mm(points_mm[:: max(1, len(points_mm) // _EXTENT_POINTS)])[volumes]
+        return max(
+            (float(np.linalg.norm(moved - one, axis=2).mean(axis=1).max()) for one in moved),
+            default=0.0,
+        )
+
+    def extent_deg(self, volumes: npt.NDArray[np.intp]) -> float:
+        """Angle between those two of some volumes that are turned farthest apart."""
+        turns = Rotation.from_matrix(self.rotations[volumes])
+        return max(
+            (float(np.degrees((turns * one.inv()).magnitude().max())) for one in turns),
+            default=0.0,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ def test_the_installed_command() -> None:
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     for name in ("serve", "worker", "check", "process", "classify", "status", "retry", "resend",
-                 "demo", "simulate"):  # fmt: skip
+                 "demo", "simulate", "evaluate", "bench"):  # fmt: skip
         assert f" {name} " in done.stdout
     assert "RESEARCH USE ONLY" in done.stdout
     done = subprocess.run(
@@ -103,6 +103,8 @@ def test_version(run: Run) -> None:
         (["--method", "stm-dlp"], "this version has no such model; available: auto, "),
         (["--config", "missing.toml"], "missing.toml: no such file"),
         (["--unknown"], "No such option"),
+        (["--aif-at", "1,2"], "--aif-at: found '1,2'; expected X,Y,Z in mm (LPS) such as"),
+        (["--vof-at", "-1,2,nan"], "--vof-at: found '-1,2,nan'; expected X,Y,Z in mm (LPS)"),
     ],
 )
 def test_bad_usage_of_process(
@@ -187,6 +189,43 @@ def test_process_with_json(run: Run, tmp_path: Path, ctp: Path) -> None:
                   "--pipeline", "ctp_perfusion")  # fmt: skip
     assert outcome.code == 0
     assert json.loads(outcome.out) == json.loads((tmp_path / "results.json").read_text())
+
+
+def test_process_takes_the_vessels_from_where_it_is_told(
+    run: Run, tmp_path: Path, ctp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At points of those that it finds by itself, and where there is no head at all."""
+    results: list[PipelineResult] = []
+    analyse = analysis.analyse
+
+    def watched(*arguments: Any) -> PipelineResult:
+        results.append(analyse(*arguments))
+        return results[-1]
+
+    monkeypatch.setattr(analysis, "analyse", watched)
+    config = tmp_path / "config.toml"
+    config.write_text("[pipelines.ctp_perfusion]\nmedian_mm = 2.5\naif_at_mm = [500, 500, 500]\n")
+    assert run("process", ctp, "--output", tmp_path / "one").code == 0
+    places = {}
+    for curve in results[0].curves:
+        if curve.name in ("aif", "vof"):
+            assert curve.voxels_mm is not None
+            places[curve.name] = curve.voxels_mm[0].round(3).tolist()
+    options = []
+    for name, place in places.items():
+        options += [f"--{name}-at", ",".join(map(str, place))]
+    assert run("process", ctp, "--output", tmp_path / "two", "--config", config, *options).code == 0
+    assert results[1].status == "ok"
+    parameters = results[1].parameters
+    assert parameters["median_mm"] == 2.5
+    for name, place in places.items():
+        assert parameters[f"{name}_at_mm"] == str(tuple(place))
+        found = [parameters[f"{name}_{axis}_mm"] for axis in "xyz"]
+        assert found == pytest.approx(place, abs=12)
+    assert run("process", ctp, "--output", tmp_path / "two", "--vof-at", "-500,0,0").code == 0
+    (record,) = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert record["status"] == "not_analysed"
+    assert "-500, 0, 0" in record["reason"]
 
 
 def test_process_says_what_is_for_no_pipeline(run: Run, tmp_path: Path, ncct: Path) -> None:

@@ -276,6 +276,8 @@ def test_no_contrast_is_not_analysed(tmp_path: Path) -> None:
     assert record["status"] == "not_analysed"
     assert record["reason"]
     assert record["reason"] in report_text(tmp_path / "out", record)
+    assert [warning["code"] for warning in record["warnings"]] == ["weak_bolus"]
+    assert record["warnings"][0]["text"] == record["reason"]
 
 
 def test_a_pipeline_that_fails_is_reported(

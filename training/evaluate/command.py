@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -10,11 +11,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from training.evaluate.osipi import OsipiAgreement, Pair
     from training.evaluate.perfusion_patients import Outcome, Summary
     from training.evaluate.perfusion_phantom import Agreement
 
 app = typer.Typer(no_args_is_help=True, help="Engines and networks against known truth.")
 console = Console(stderr=True)
+Row = TypeVar("Row", bound="DataclassInstance")
 
 
 @app.callback()
@@ -29,31 +34,83 @@ def perfusion(
     ] = 40,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Decides the patients.")] = 1,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Patients at a time.")] = 1,
+    osipi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False,
+            help="OSIPI's DSC reference object (dsc_data.csv) to measure the methods on.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False,
+            help="Write every row as a line of JSON as soon as it is known.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Measure CT perfusion: the methods on a phantom, the pipeline on simulated patients."""
+    from training.evaluate.osipi import measure_osipi
     from training.evaluate.perfusion_patients import evaluate_patients, summarise
-    from training.evaluate.perfusion_phantom import measure_methods
+    from training.evaluate.perfusion_phantom import measure_engines
 
+    pairs = _reference_object(osipi) if osipi else []
+    record = Record(output)
     with console.status("digital reference phantom"):
-        phantom = list(measure_methods())
+        phantom = [record.add("phantom", row) for row in measure_engines()]
+    reference = [record.add("osipi", row) for row in measure_osipi(pairs)] if pairs else []
+    wide = Console(width=max(console.width, 140))
     if not as_json:
-        Console(width=max(console.width, 110)).print(phantom_table(phantom))
+        wide.print(phantom_table(phantom))
+        if reference:
+            wide.print(osipi_table(reference))
     outcomes = []
     with Progress(console=console) as bar:
         task = bar.add_task("patients", total=patients)
         for outcome in evaluate_patients(seed, patients, processes=processes):
-            outcomes.append(outcome)
+            outcomes.append(record.add("patient", outcome))
             bar.advance(task)
+    summary = record.add("summary", summarise(outcomes)) if outcomes else None
     if as_json:
-        rows = [asdict(row) for row in phantom]
-        found = [asdict(outcome) for outcome in outcomes]
-        total = asdict(summarise(outcomes)) if outcomes else None
-        print(json.dumps({"phantom": rows, "patients": found, "summary": total}, indent=2))
-    elif outcomes:
-        wide = Console(width=max(console.width, 140))
+        document = {
+            "phantom": [asdict(row) for row in phantom],
+            "osipi": [asdict(row) for row in reference],
+            "patients": [asdict(outcome) for outcome in outcomes],
+            "summary": asdict(summary) if summary else None,
+        }
+        print(json.dumps(document, indent=2))
+    elif summary:
         wide.print(patient_table(outcomes))
-        wide.print(summary_table(summarise(outcomes)))
+        wide.print(summary_table(summary))
+
+
+class Record:
+    """What has been measured so far, as lines ``{"kind": …, fields}`` of a file.
+
+    An earlier file of the name is replaced. Without a path nothing is written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        if path:
+            path.write_text("", encoding="utf-8")
+
+    def add(self, kind: str, row: Row) -> Row:
+        """Write a row and return it."""
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind} | asdict(row)) + "\n")
+        return row
+
+
+def _reference_object(path: Path) -> "list[Pair]":
+    from training.evaluate.osipi import read_pairs
+
+    try:
+        return read_pairs(path)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error), param_hint="--osipi") from None
 
 
 def patient_table(outcomes: "list[Outcome]") -> Table:
@@ -118,16 +175,35 @@ def phantom_table(rows: "list[Agreement]") -> Table:
     from training.evaluate.perfusion_phantom import SMOOTHING_VOXELS
 
     table = Table(
-        "method", "residue", "noise HU", "r CBF", "r CBV", "r MTT", "r Tmax", "MTT ≤ 8 s",
+        "engine", "residue", "noise HU", "r CBF", "r CBV", "r MTT", "r Tmax", "MTT ≤ 8 s",
         "CBF %/s", "Tmax s/s",
         title="Digital reference phantom: CBF 2.5-87.5, CBV 1-5, MTT 3.4-24 s, delay 0-3 s",
-        caption=f"noise of a voxel, before a Gaussian of {SMOOTHING_VOXELS:g} voxels in the plane; "
-        "slopes against delay",
+        caption=f"noise of a voxel, before a Gaussian of {SMOOTHING_VOXELS:g} voxels in the plane "
+        "and principal components over time; slopes against delay",
     )  # fmt: skip
     for row in rows:
         correlations = (row.r_cbf, row.r_cbv, row.r_mtt, row.r_tmax, row.r_tmax_resolved)
         table.add_row(
-            row.method, row.shape, f"{row.noise_hu:g}", *(f"{value:.3f}" for value in correlations),
+            row.engine, row.shape, f"{row.noise_hu:g}", *(f"{value:.3f}" for value in correlations),
             f"{row.cbf_percent_per_s:+.2f}", f"{row.tmax_per_s:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def osipi_table(rows: "list[OsipiAgreement]") -> Table:
+    """Table of agreement with OSIPI's reference object."""
+    from training.evaluate.osipi import CBF_TOLERANCE, CBV_TOLERANCE, RELATIVE_TOLERANCE
+
+    table = Table(
+        "engine", "within tolerance", "within half of it", "CBF error", "CBV error",
+        title="OSIPI's DSC reference object",
+        caption=f"tolerance: CBF ±{CBF_TOLERANCE:g} mL/100 mL/min and CBV ±{CBV_TOLERANCE:g} "
+        f"mL/100 mL, each + {RELATIVE_TOLERANCE:.0%}; errors: means of the absolute values",
+    )  # fmt: skip
+    for row in rows:
+        counts = (row.within, row.within_half)
+        table.add_row(
+            row.engine, *(f"{count} of {row.pairs}" for count in counts),
+            f"{row.cbf_error:.1f}", f"{row.cbv_error:.2f}",
         )  # fmt: skip
     return table

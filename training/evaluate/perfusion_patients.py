@@ -62,7 +62,7 @@ class Outcome:
     seed, scanner, noise_hu
         Who, where, and how noisy a voxel was.
     displacement_mm : float
-        Largest mean displacement of the head's points over the scan.
+        Mean distance of the brain's points between the two frames that lie farthest apart.
     flaw : str
         What the scan was made with: ``truncated``, ``weak_bolus`` (low, or late and broad) or
         empty.
@@ -79,7 +79,7 @@ class Outcome:
     side, true_side : str or None
         ``L``, ``R``, ``both``; None without a lesion.
     warnings : tuple of str
-        Codes.
+        Codes, that of a refusal too.
     seconds : float
         Of the analysis.
     """
@@ -156,7 +156,7 @@ def _evaluate(number: int, seed: int, analyse: Analyse) -> Outcome:
     noisy = scan(noise_hu, faults)
     series = series_of(noisy)
     start = time.perf_counter()
-    found, reason = _analysed(analyse, series)
+    found, reason, warnings = _analysed(analyse, series)
     seconds = time.perf_counter() - start
     hypoperfused, core = (
         _volume(noisy.truth.arrays[name].values, series) for name in ("hypoperfused", "core")
@@ -176,7 +176,7 @@ def _evaluate(number: int, seed: int, analyse: Analyse) -> Outcome:
         hypoperfused_dice=_overlap(found, reference, "hypoperfused"),
         side=None if found is None else found.side,
         true_side=None if patient.stroke is None or hypoperfused == 0 else patient.stroke.side,
-        warnings=() if found is None else tuple(warning.code for warning in found.warnings),
+        warnings=warnings,
         seconds=seconds,
     )
 
@@ -203,11 +203,15 @@ def series_of(scan: CtpScan) -> TimeSeries:
     return TimeSeries(data, times, scan.geometry, "HU", source)
 
 
-def _analysed(analyse: Analyse, series: TimeSeries) -> tuple[PipelineResult | None, str]:
+def _analysed(
+    analyse: Analyse, series: TimeSeries
+) -> tuple[PipelineResult | None, str, tuple[str, ...]]:
+    """The result, or else the reason why there is none; codes of the warnings."""
     try:
-        return analyse(series), ""
+        result = analyse(series)
     except NotAnalysable as error:
-        return None, str(error)
+        return None, str(error), (error.code,) if error.code else ()
+    return result, "", tuple(warning.code for warning in result.warnings)
 
 
 def _expected(scan: CtpScan) -> tuple[str, ...]:
@@ -223,13 +227,9 @@ def _expected(scan: CtpScan) -> tuple[str, ...]:
 
 
 def largest_displacement_mm(scan: CtpScan) -> float:
-    """Mean distance in mm that the brain's points moved from the first frame, in the worst one."""
-    first = scan.poses[0].to_scanner(_BRAIN_POINTS_MM)
-    moved = [
-        np.linalg.norm(pose.to_scanner(_BRAIN_POINTS_MM) - first, axis=1).mean()
-        for pose in scan.poses
-    ]
-    return float(max(moved))
+    """Mean distance in mm of the brain's points in the two frames that lie farthest apart."""
+    places = np.stack([pose.to_scanner(_BRAIN_POINTS_MM) for pose in scan.poses])
+    return max(float(np.linalg.norm(places - one, axis=2).mean(axis=1).max()) for one in places)
 
 
 def _mask(result: PipelineResult, name: str) -> BoolArray:
@@ -307,9 +307,13 @@ def _precision(outcomes: Sequence[Outcome], code: str) -> float | None:
 
 
 def _recall(outcomes: Sequence[Outcome], code: str) -> float | None:
-    """Share of the deserved warnings that were given; a scan that was not analysed said more."""
+    """Share of the deserved warnings that were given.
+
+    A scan that was not analysed said more, and frames that were dropped tell of motion too.
+    """
+    telling = {code, "frames_dropped"} if code == "motion" else {code}
     given = [
-        code in outcome.warnings or bool(outcome.reason)
+        bool(telling & set(outcome.warnings)) or bool(outcome.reason)
         for outcome in outcomes
         if code in outcome.expected
     ]

@@ -88,11 +88,23 @@ def test_healthy_brain_has_no_lesion_and_no_ratio() -> None:
 
 def test_both_sides_and_all_of_the_brain() -> None:
     delayed = disc(30, 15) | disc(-30, 15)
-    assert lesion_side(delayed, LEFT, WHERE, 0.7) == "both"
+    assert lesion_side(delayed, delayed.astype(np.float32), LEFT, WHERE, 0.7) == "both"
     cbf, cbv, tmax = maps(TISSUE, np.zeros(WHERE.shape, bool))
     found = find_lesions(TISSUE, TISSUE, LEFT, cbf, cbv, tmax, WHERE, RULES)
     assert found.side == "both"
     assert found.reference.cbf == pytest.approx(20)
+
+
+def test_the_side_is_that_of_the_long_delay_not_of_the_large_one() -> None:
+    """A narrowed carotid delays its whole hemisphere to just above the threshold."""
+    stroke, narrowed = disc(-30, 14), disc(30, 24)
+    cbf, cbv, tmax = maps(stroke, np.zeros(WHERE.shape, bool))
+    tmax[narrowed] = 6.1
+    found = find_lesions(stroke | narrowed, TISSUE, LEFT, cbf, cbv, tmax, WHERE, RULES)
+    assert volume_ml(narrowed, WHERE) > volume_ml(stroke, WHERE)
+    assert found.side == "R"
+    just = np.full(WHERE.shape, 6.0, np.float32)
+    assert find_lesions(stroke, TISSUE, LEFT, cbf, cbv, just, WHERE, RULES).side == "both"
 
 
 def test_low_flow_far_from_delay_is_no_core() -> None:

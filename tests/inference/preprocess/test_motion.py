@@ -126,10 +126,23 @@ def test_frames_that_no_rigid_motion_explains_are_dropped() -> None:
 
     assert motion.dropped == (3, 4, 5, 6, 9)
     assert motion.large == (8,)
+    assert motion.extent_mm == pytest.approx(motion.displacement_mm[8], abs=0.3)
+    assert motion.extent_deg == pytest.approx(motion.rotation_deg[8], abs=0.2)
     kept = [0, 1, 2, 7, 8, 10, 11, 12, 13]
     np.testing.assert_array_equal(out.times_s, scan.times_s[kept])
     np.testing.assert_array_equal(out.source.sop_instance_uids, scan.source.sop_instance_uids[kept])
     np.testing.assert_array_equal(out.data[[0, 1, 2, 3, 5]], scan.data[[0, 1, 2, 7, 10]])
+
+
+def test_motion_is_told_between_the_two_frames_that_lie_farthest_apart() -> None:
+    """A head that drifts both ways from the reference has moved by the sum."""
+    ahead, behind = (2.0, 0.0, 0.0, 0.0, 0.0, 2.0), (-2.0, 0.0, 0.0, 0.0, 0.0, -2.0)
+    motion = estimate_motion(series(GRID, [STILL, ahead, behind], noise=4), reference=0)
+    points = brain_points_mm()
+    real = mean_distance_mm(displaced(points, ahead), displaced(points, behind))
+    assert motion.extent_mm == pytest.approx(real, abs=0.4)
+    assert motion.extent_mm > 1.8 * motion.displacement_mm.max() - 0.3
+    assert motion.extent_deg == pytest.approx(4.0, abs=0.3)
 
 
 def test_correction_brings_a_frame_to_the_reference() -> None:

@@ -2,13 +2,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.training.evaluate.test_osipi import exponential
 from tests.training.evaluate.test_perfusion_patients import outcome
 from training.evaluate import perfusion_patients, perfusion_phantom
 from training.evaluate.command import app
+from training.evaluate.engines import all_engines
 from training.evaluate.perfusion_patients import Outcome
 from training.evaluate.perfusion_phantom import Agreement
 
@@ -20,7 +23,7 @@ def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured() -> Iterator[Agreement]:
         yield ROW
 
-    monkeypatch.setattr(perfusion_phantom, "measure_methods", measured)
+    monkeypatch.setattr(perfusion_phantom, "measure_engines", measured)
 
 
 def test_the_table_has_every_number() -> None:
@@ -57,6 +60,45 @@ def test_patients_come_with_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, arguments)
     assert "18/20/25" in done.stdout
     assert "0.10 0.10" in done.stdout
+
+
+def test_what_is_finished_is_kept_when_it_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def evaluated(seed: int, count: int, *, processes: int) -> Iterator[Outcome]:
+        yield outcome()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(perfusion_patients, "evaluate_patients", evaluated)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("of an earlier run")
+    done = CliRunner().invoke(app, ["perfusion", "--patients", "2", "--output", str(path)])
+    assert done.exit_code != 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row.pop("kind") for row in rows] == ["phantom", "patient"]
+    assert Agreement(**rows[0]) == ROW
+    assert rows[1]["scanner"] == "siemens"
+    assert rows[1]["found"] == {"core": 9.0, "hypoperfused": 18.0}
+
+
+def test_the_reference_object_has_a_table_and_rows(tmp_path: Path) -> None:
+    path, lines = tmp_path / "dsc.csv", tmp_path / "rows.jsonl"
+    row = f"x,{','.join(exponential(40.0, 4.0))},4,40,1"
+    path.write_text(f"label,C_tis,C_aif,cbv,cbf,tr\n{row}\n")
+    arguments = ["perfusion", "--patients", "0", "--osipi", str(path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0
+    assert "OSIPI" in done.stdout
+    assert done.stdout.count("1 of 1") >= len(all_engines()) - 1
+    done = CliRunner().invoke(app, [*arguments, "--json", "--output", str(lines)])
+    found = json.loads(done.stdout)["osipi"]
+    assert [row["engine"] for row in found] == [engine.name for engine in all_engines()]
+    kept = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [{"kind": "osipi", **row} for row in found] == kept[1:]
+    path.write_text("something else")
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "is not OSIPI's" in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_the_command_loads_nothing_heavy() -> None:

@@ -56,16 +56,23 @@ def test_warnings_are_counted_where_they_are_deserved() -> None:
         [
             outcome(expected=("motion",), warnings=("motion",)),
             outcome(expected=("motion",)),
+            outcome(expected=("motion",), warnings=("frames_dropped",)),
             outcome(warnings=("motion", "truncated")),
-            outcome(expected=("truncated",), reason="cut before the bolus had passed", found=None),
+            outcome(expected=("truncated",), reason="no contrast", found=None),
+            outcome(
+                expected=("truncated",),
+                reason="cut",
+                found=None,
+                warnings=("truncated",),
+            ),
         ]
     )
     assert found.precision["motion"] == 0.5
-    assert found.recall["motion"] == 0.5
-    assert found.precision["truncated"] == 0.0
+    assert found.recall["motion"] == pytest.approx(2 / 3)  # dropped frames tell of motion
+    assert found.precision["truncated"] == 0.5
     assert found.recall["truncated"] == 1.0  # a scan that is refused was told enough
     assert found.precision["weak_bolus"] is None
-    assert found.analysed == 3
+    assert found.analysed == 4
 
 
 def test_a_patient_is_scanned_twice_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:

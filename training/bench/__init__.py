@@ -1,0 +1,1 @@
+"""How fast and how exact StrokeNode is, side by side with others. No test fails on time."""
