@@ -19,8 +19,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 _BRIGHT = 0.98
 _HEAD_SHARE = 0.15
-_FIRST_SHARE, _SHARE = 0.35, 0.5
-_LEVEL_MM = 20.0
+_FIRST_SHARE, _SHARE = 0.35, 0.6
+_LEVEL_MM = 40.0
 _LEVEL_RANGE = (0.6, 1.3)
 _LEVEL_ROUNDS = 2
 _BRIDGE_MM = 4.0
