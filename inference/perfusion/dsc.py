@@ -92,7 +92,8 @@ class Leakage:
 def unsettled_frames(signal: Float32Array) -> int:
     """How many frames at the start are from before the magnetisation had settled.
 
-    Told by the mean signal alone, so that it holds for a head that moves.
+    Told by the mean signal alone, so that it holds for a head that moves. A bolus that comes early
+    lowers the frames after these; the first of them then tells the level.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def unsettled_frames(signal: Float32Array) -> int:
         Of the head, at least six frames.
     """
     mean = signal[: 2 * MOST_UNSETTLED].mean(axis=1, dtype=np.float64)
-    level = float(np.median(mean[MOST_UNSETTLED:]))
+    level = max(float(np.median(mean[MOST_UNSETTLED:])), float(mean[MOST_UNSETTLED]))
     away = np.abs(mean[:MOST_UNSETTLED] - level) > UNSETTLED_SHARE * level
     return int(np.max(np.flatnonzero(away), initial=-1)) + 1
 
