@@ -18,6 +18,7 @@ VERSION = "0.1.0"
 class PwiPerfusionSettings(PerfusionSettings):
     """``[pipelines.pwi_perfusion]``: every constant that shapes the result."""
 
+    smoothing_mm: float = Field(1.5, ge=0, le=10)
     leakage_correction: bool = False
     normal_cbf: float = Field(40.0, ge=0, le=100)
     low_flow_rcbf: float = Field(0.30, ge=0.05, le=0.9)
