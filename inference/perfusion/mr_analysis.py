@@ -44,6 +44,7 @@ from inference.pipelines.pwi_perfusion import NAME, VERSION, PwiPerfusionSetting
 from inference.preprocess.frames import Frames, average, common_times, resample
 from inference.preprocess.masks import vessel_mask
 from inference.preprocess.midplane import fit_midplane
+from inference.preprocess.morphology import erode
 from inference.preprocess.mr_masks import brain_tissue, intracranial_space
 from inference.results import DerivedImage, PipelineResult
 
@@ -147,10 +148,16 @@ def analyse(
 
 
 def _convert(series: TimeSeries, echo_time_s: float, settings: PwiPerfusionSettings) -> _Converted:
-    """Find the frames before contrast, and convert what lies inside the skull."""
+    """Find the frames before contrast, and convert what lies inside the skull.
+
+    The frames are told some millimetres inside: along the skull motion changes the signal more
+    than contrast does.
+    """
     space = _inside(series, settings)
     signal = series.data[:, space]
-    baseline = find_baseline(signal, most_unsettled=0)
+    deep = erode(space, _SKULL_MARGIN_MM, series.geometry.pixel_spacing_mm)
+    inner = signal[:, deep[space]] if deep.any() else signal
+    baseline = find_baseline(inner, most_unsettled=0)
     found = relaxation_change(signal, echo_time_s, baseline)
     data = np.zeros(series.data.shape, np.float32)
     data[:, space] = found.curves

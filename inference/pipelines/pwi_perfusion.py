@@ -21,7 +21,7 @@ class PwiPerfusionSettings(PerfusionSettings):
     smoothing_mm: float = Field(1.5, ge=0, le=10)
     leakage_correction: bool = False
     normal_cbf: float = Field(40.0, ge=0, le=100)
-    low_flow_rcbf: float = Field(0.30, ge=0.05, le=0.9)
+    low_flow_rcbf: float = Field(0.20, ge=0.05, le=0.9)
     low_flow_reach_mm: float = Field(4.0, ge=0, le=30)
 
 
