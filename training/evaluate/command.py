@@ -119,8 +119,8 @@ def _reference_object(path: Path) -> "list[Pair]":
 def patient_table(outcomes: "list[Outcome]") -> Table:
     """Table of the analysis of simulated patients."""
     table = Table(
-        "seed", "scanner", "noise", "moved mm", "flaw", "Tmax > 6 s", "Dice", "core", "Dice", "side",
-        "warnings", "s",
+        "seed", "scanner", "noise", "moved mm", "flaw", "Tmax > 6 s", "Dice", "core", "Dice",
+        "side", "warnings", "s",
         title="perfusion of simulated patients",
         caption="noise of a voxel: HU, on MR percent of the brain's signal; volumes in mL: found / "
         "found without noise and motion / simulated truth",

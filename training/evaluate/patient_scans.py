@@ -3,26 +3,22 @@
 Every patient is scanned twice: as it happens, and without noise, motion and flaw.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from inference.dicom.volumes import Source, TimeSeries
-from inference.geometry import Geometry
-from training.simulate.arrays import FloatArray
 from training.simulate.ct.ctp_scan import CtpScan, Irregularity, scan_ctp
 from training.simulate.ct.protocols import draw_ctp_protocol
 from training.simulate.mr.protocols import draw_pwi_protocol
 from training.simulate.mr.scan import PwiScan, pwi_flaws, scan_pwi
 from training.simulate.pathology.patient import Patient
 from training.simulate.scanner import Scanner
-from training.simulate.space import Pose
-from training.simulate.truth import Truth
 
+Scan = CtpScan | PwiScan
 WARNINGS = ("truncated", "motion", "weak_bolus")
 
 _GRID = {"matrix": 256, "slices": 16}
@@ -33,29 +29,6 @@ _TRUNCATED_SHARE = 0.3
 _WEAK_PEAK_HU = 100.0
 _TRUTH = ("hypoperfused", "core")
 _BRAIN_POINTS_MM = np.array(list(product((-45.0, 0.0, 45.0), (-45.0, 15.0, 75.0), (-20.0, 45.0))))
-
-
-class Scan(Protocol):
-    """What a scan of either kind tells."""
-
-    @property
-    def geometry(self) -> Geometry:
-        """Where the slices lie."""
-
-    @property
-    def times_s(self) -> FloatArray:
-        """Acquisition times in seconds, shape ``(time, slice)``."""
-
-    @property
-    def poses(self) -> tuple[Pose, ...]:
-        """How the head lay, frame by frame."""
-
-    @property
-    def truth(self) -> Truth:
-        """What is known of the patient."""
-
-    def frames(self) -> Iterator[npt.NDArray[Any]]:
-        """The volumes."""
 
 
 @dataclass(frozen=True, eq=False)
