@@ -97,7 +97,7 @@ def load_time_series(headers: Sequence[FrameHeader], progress: Report | None = N
 
 def _echo_time_s(headers: Sequence[FrameHeader]) -> float | None:
     """The echo time of all images in seconds; None where none of them says one."""
-    said = {round(h.echo_time_ms, 1) for h in headers if (h.echo_time_ms or 0) > 0}
+    said = {round(echo, 1) for h in headers if (echo := h.echo_time_ms or 0.0) > 0}
     if len(said) > 1:
         values = ", ".join(f"{value:g}" for value in sorted(said)[:_NAMED_ECHOES])
         raise NotAnalysable(

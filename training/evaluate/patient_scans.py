@@ -23,7 +23,7 @@ WARNINGS = ("truncated", "motion", "weak_bolus")
 
 _GRID = {"matrix": 256, "slices": 16}
 _PWI_GRID: dict[str, Any] = {}
-_NOISELESS = {"snr": 1e6, "ghost": 0.0}
+_NOISELESS_SNR = 1e6
 _LARGE_MOTION_MM = 3.0
 _TRUNCATED_SHARE = 0.3
 _WEAK_PEAK_HU = 100.0
@@ -73,7 +73,7 @@ def examine_pwi(
     protocol = draw_pwi_protocol(seed, scanner, patient.person.cohort, **_PWI_GRID)
     flaws = pwi_flaws(protocol, seed, [str(fault) for fault in faults])
     scan: PwiScan = scan_pwi(patient, protocol, seed, **flaws)
-    clean = scan_pwi(patient, replace(protocol, **_NOISELESS), seed)
+    clean = scan_pwi(patient, replace(protocol, snr=_NOISELESS_SNR, ghost=0.0), seed)
     expected = _expected(scan, truncated=False, weak_bolus=Irregularity.WEAK_BOLUS in faults)
     return Examined(scan, clean, 100 / protocol.snr, expected)
 

@@ -20,7 +20,7 @@ def head() -> Scan:
 
 
 def signal(head: Scan) -> np.ndarray:
-    return head.series.data[:5].mean(axis=0)
+    return np.asarray(head.series.data[:5].mean(axis=0))
 
 
 def contrast(head: Scan) -> np.ndarray:

@@ -102,3 +102,26 @@ def test_a_patient_is_scanned_twice_and_compared(monkeypatch: pytest.MonkeyPatch
     assert found.core_dice > 0.9
     assert found.warnings == ("motion",)
     assert 4 <= found.noise <= 9
+
+
+def test_a_patient_on_mr_has_no_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The analysis stands in: it takes what darkens most."""
+    monkeypatch.setattr(patient_scans, "_PWI_GRID", {"slices": 2})
+    seen: list[TimeSeries] = []
+
+    def analyse(series: TimeSeries) -> PipelineResult:
+        seen.append(series)
+        dark = series.data.min(axis=0) < 0.5 * series.data.max(axis=0)
+        region = Segmentation("hypoperfused", "hypoperfused", dark, series.geometry, "")
+        return PipelineResult("pwi_perfusion", "0", "ok", segmentations=(region,), side="L")
+
+    (found,) = evaluate_patients(1, 1, kind="pwi", analyse=analyse)
+    assert all(series.units == "1" and series.echo_time_s for series in seen)
+    assert len(seen) == 2
+    assert found.found is not None
+    assert found.found.core is None
+    assert found.core_dice is None
+    assert found.hypoperfused_dice is not None
+    assert 0 < found.noise < 10
+    assert found.flaw != "truncated"
+    assert summarise([found]).core_error is None
