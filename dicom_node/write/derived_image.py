@@ -206,8 +206,8 @@ def _add_mr_image(ds: Dataset, header: Dataset) -> None:
     for keyword in ("ScanOptions", "MRAcquisitionType", "EchoTrainLength"):
         if keyword not in ds:
             setattr(ds, keyword, None)
-    options = ds.ScanOptions or ()
-    if _GATED & {options} if isinstance(options, str) else _GATED & set(options):
+    options = ds.ScanOptions or []
+    if _GATED & set([options] if isinstance(options, str) else options):
         ds.TriggerTime = None  # demanded then; an image of all times has none
     if "EchoTime" not in ds:
         ds.EchoTime = _shared(header, "MREchoSequence", "EffectiveEchoTime")
