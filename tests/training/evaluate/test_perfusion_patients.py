@@ -106,7 +106,7 @@ def test_a_patient_is_scanned_twice_and_compared(monkeypatch: pytest.MonkeyPatch
 
 def test_a_patient_on_mr_has_no_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """The analysis stands in: it takes what darkens most."""
-    monkeypatch.setattr(patient_scans, "_PWI_GRID", {"slices": 2})
+    monkeypatch.setattr(patient_scans, "_PWI_GRID", {"slices": 2, "frames": 14})
     seen: list[TimeSeries] = []
 
     def analyse(series: TimeSeries) -> PipelineResult:
