@@ -61,12 +61,16 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number with a UCUM unit (``1`` for ratios); ``value`` is None when it is not defined."""
+    """A number with a UCUM unit (``1`` for ratios); ``value`` is None when it is not defined.
+
+    ``reason`` says why, in a few words, where that cannot be told from the other numbers.
+    """
 
     name: str
     label: str
     value: float | None
     unit: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)

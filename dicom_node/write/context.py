@@ -95,12 +95,14 @@ class WriteContext:
     def series(self, role: str) -> Series:
         """UID, number and description of a role's series.
 
-        The description says ``rev N`` from the second revision on and lists the warnings. A role
-        that is missing from the table gets a number and a name that are the same every time.
+        The description says ``MR`` where the source is that, so that results of CT and MR in one
+        study can be told apart, ``rev N`` from the second revision on, and lists the warnings. A
+        role that is missing from the table gets a number and a name that are the same every time.
         """
         entry = self.table.get(role) or _unlisted(role)
-        revision = f" rev {self.run.revision}" if self.run.revision > 1 else ""
-        base = plain(entry.description)[: _LO_LENGTH - len(revision) - 4].rstrip() + revision
+        added = " MR" if self.source.modality == "MR" else ""
+        added += f" rev {self.run.revision}" if self.run.revision > 1 else ""
+        base = plain(entry.description)[: _LO_LENGTH - len(added) - 4].rstrip() + added
         warnings = warning_codes(self.result.warnings, _LO_LENGTH - len(base) - 1)
         description = f"{base} {warnings}".rstrip()
         return Series(self.uid(f"{role}/series"), entry.number, description)

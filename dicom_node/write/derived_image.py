@@ -28,6 +28,7 @@ from dicom_node.write.text import shortened
 PADDING = -32768
 _LARGEST = 32767
 _COARSEST_STEP = 1 / 1000
+_GATED = {"CG", "PPG"}
 _MR_CLASSIC = (
     "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "RepetitionTime",
     "EchoTime", "EchoTrainLength", "InversionTime", "MagneticFieldStrength", "FlipAngle",
@@ -205,6 +206,9 @@ def _add_mr_image(ds: Dataset, header: Dataset) -> None:
     for keyword in ("ScanOptions", "MRAcquisitionType", "EchoTrainLength"):
         if keyword not in ds:
             setattr(ds, keyword, None)
+    options = ds.ScanOptions or []
+    if _GATED & set([options] if isinstance(options, str) else options):
+        ds.TriggerTime = None  # demanded then; an image of all times has none
     if "EchoTime" not in ds:
         ds.EchoTime = _shared(header, "MREchoSequence", "EffectiveEchoTime")
     if "RepetitionTime" not in ds:

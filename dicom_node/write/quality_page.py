@@ -39,6 +39,7 @@ _VESSEL_NUMBERS = (
     ("voxels", "voxels"),
 )
 _NUMBERS = (
+    ("echo_time_ms", "echo time (ms)"),
     ("baseline_frames", "frames before contrast"),
     ("contrast_to_noise_found", "contrast to noise, tissue"),
     ("smoothing_used_mm", "smoothing (mm)"),
@@ -47,6 +48,7 @@ _NUMBERS = (
     ("reference_cbf", "normal CBF (mL/100 g/min)"),
     ("reference_cbv", "normal CBV (mL/100 g)"),
     ("reference_side", "normal tissue from side"),
+    ("cbf_scale", "CBF and CBV were scaled by"),
     ("unconfirmed_volume_ml", "delay taken for noise (mL)"),
 )
 _UNITS = {"[hnsf'U]": "HU"}

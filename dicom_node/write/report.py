@@ -21,6 +21,7 @@ from dicom_node.write.text import (
     criterion_inputs,
     parameter_lines,
     plain,
+    shortened,
     training_statement,
     warning_codes,
     warning_text,
@@ -36,6 +37,7 @@ _FINDINGS = {
     "ht": own_code("ht", "Hemorrhagic transformation"),
 }
 _TRACKING_LENGTH = 200
+_MEANING_LENGTH = 64
 
 _Group = (
     hd.sr.MeasurementsAndQualitativeEvaluations
@@ -228,6 +230,8 @@ def _undefined(measurement: Measurement, result: PipelineResult) -> hd.sr.Qualit
     """A number that has no value is said to have none, with the reason where it is known."""
     core = next((m.value for m in result.measurements if m.name == "core_volume"), None)
     value = own_code("not_defined", "not defined")
+    if measurement.reason:
+        value = own_code("not_measured", shortened(measurement.reason, _MEANING_LENGTH))
     if measurement.name == "mismatch_ratio" and core == 0:
         value = own_code("core_is_zero", "not defined: core is zero")
     return hd.sr.QualitativeEvaluation(own_code(measurement.name, measurement.label), value)

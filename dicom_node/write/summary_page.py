@@ -8,7 +8,7 @@ import numpy.typing as npt
 from dicom_node.write.colour import RGB, RGBArray, greyscale, region_colour
 from dicom_node.write.context import WriteContext
 from dicom_node.write.layers import Layer
-from dicom_node.write.page import DIM, WHITE, Box, Page, line, paragraph, start_page
+from dicom_node.write.page import AMBER, DIM, WHITE, Box, Page, line, paragraph, start_page
 from dicom_node.write.report import finding_code
 from dicom_node.write.text import MET, criterion_inputs, number, plain, value_text
 from dicom_node.write.tiles import SKULL_MM, Stack, draw_tiles, split_slices
@@ -59,9 +59,8 @@ def summary_pages(
 
 
 def _title(result: PipelineResult) -> str:
-    name = (
-        "Mismatch" if any(m.name == "mismatch_volume" for m in result.measurements) else "Summary"
-    )
+    mismatch = next((m for m in result.measurements if m.name == "mismatch_volume"), None)
+    name = "Summary" if mismatch is None else "Hypoperfusion" if mismatch.reason else "Mismatch"
     return name if result.side is None else f"{name}, {_SIDES[result.side]}"
 
 
@@ -106,6 +105,8 @@ def _draw_card(page: Page, box: Box, measurement: Measurement, result: PipelineR
     value = value_text(measurement)
     if measurement.name == "mismatch_ratio" and _core_is_zero(result):
         line(page.draw, (left, box.bottom - 34), "(no core)", 24, WHITE, width)
+    if measurement.reason:
+        line(page.draw, (left, box.bottom - 30), plain(measurement.reason), 20, AMBER, width)
     line(page.draw, (left, box.top + 42), value, 74, colour, width, bold=True)
 
 

@@ -94,7 +94,10 @@ def value_text(measurement: Measurement) -> str:
 
 
 def criterion_inputs(criterion: Criterion, measurements: Sequence[Measurement]) -> str:
-    """What a criterion was decided by; measurements among it with their labels and units."""
+    """What a criterion was decided by; measurements among it with their labels and units.
+
+    Why measurements have no value stands behind them.
+    """
     known = {measurement.name: measurement for measurement in measurements}
     parts = []
     for name, value in criterion.inputs.items():
@@ -102,7 +105,10 @@ def criterion_inputs(criterion: Criterion, measurements: Sequence[Measurement]) 
             parts.append(f"{known[name].label} {value_text(replace(known[name], value=value))}")
         else:
             parts.append(f"{name} {'unknown' if value is None else number(value)}")
-    return plain(", ".join(parts))
+    reasons = dict.fromkeys(
+        known[name].reason for name in criterion.inputs if name in known and known[name].reason
+    )
+    return plain("; ".join([", ".join(parts), *reasons]))
 
 
 def parameter_lines(result: PipelineResult) -> list[str]:

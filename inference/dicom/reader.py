@@ -24,6 +24,7 @@ Report = Callable[[float], None]
 
 MAX_BYTES = 12 * 2**30
 AIR_HU = -1024.0
+_NAMED_ECHOES = 4
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _STORED = {8: "u1", 16: "u2", 32: "u4"}
 _THREADS = min(4, os.cpu_count() or 1)
@@ -76,10 +77,11 @@ def load_time_series(headers: Sequence[FrameHeader], progress: Report | None = N
     Raises
     ------
     NotAnalysable
-        Images are missing, or the times cannot be trusted.
+        Images are missing, the times cannot be trusted, or there are several echo times.
     DicomReadError
         Pixels are missing, damaged, in an encoding that cannot be decoded, or too many.
     """
+    echo_time_s = _echo_time_s(headers)
     stack = _whole(arrange(headers))
     if stack.time_points < 2:
         raise NotAnalysable("one image at each position where a series over time was expected")
@@ -88,7 +90,21 @@ def load_time_series(headers: Sequence[FrameHeader], progress: Report | None = N
     _refuse_too_large(stack)
     data = np.empty((stack.time_points, *stack.geometry.shape), dtype=np.float32)
     _fill(data, stack, progress)
-    return TimeSeries(data, stack.times_s, stack.geometry, _units(stack), _source(stack))
+    return TimeSeries(
+        data, stack.times_s, stack.geometry, _units(stack), _source(stack), echo_time_s
+    )
+
+
+def _echo_time_s(headers: Sequence[FrameHeader]) -> float | None:
+    """The echo time of all images in seconds; None where none of them says one."""
+    said = {round(echo, 1) for h in headers if (echo := h.echo_time_ms or 0.0) > 0}
+    if len(said) > 1:
+        values = ", ".join(f"{value:g}" for value in sorted(said)[:_NAMED_ECHOES])
+        raise NotAnalysable(
+            f"{len(said)} echo times ({values} ms), expected one: several echoes are not analysed "
+            "together; send the images of one echo as a series of their own"
+        )
+    return said.pop() / 1000 if said else None
 
 
 def _is_diffusion(headers: Sequence[FrameHeader]) -> bool:

@@ -56,6 +56,7 @@ class TimeSeries:
 
     ``times_s`` of shape ``(time, slice)`` holds the acquisition time of every slice in seconds
     after the earliest one: shuttle and jog scans measure their slices at different times.
+    ``echo_time_s`` is that of all images in seconds, None where they have none (CT) or do not say.
     """
 
     data: Float32Array
@@ -63,6 +64,7 @@ class TimeSeries:
     geometry: Geometry
     units: str
     source: Source
+    echo_time_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1:] != self.geometry.shape:

@@ -29,10 +29,11 @@ from inference.perfusion.lesions import (
     volume_ml,
 )
 from inference.perfusion.maps import PerfusionMaps, perfusion_maps
-from inference.perfusion.measurements import measure_lesions
+from inference.perfusion.measurements import measure_lesions, without_core
 from inference.perfusion.result import (
     Bolus,
     Maps,
+    Parameters,
     SmoothCurves,
     bolus_curves,
     motion_curves,
@@ -42,7 +43,7 @@ from inference.perfusion.result import (
 )
 from inference.perfusion.settings import PerfusionSettings
 from inference.pipelines import RunContext
-from inference.preprocess.frames import Frames
+from inference.preprocess.frames import Frames, resample
 from inference.preprocess.motion import correct_motion, estimate_motion
 from inference.preprocess.principal_components import keep_components
 from inference.preprocess.smoothing import smooth_curves
@@ -58,6 +59,7 @@ _WIDEST_CONFIRMATION = 2.0
 _VESSEL_SMOOTHING_MM = 1.0
 _STAGES = {
     "motion": 0.0,
+    "convert": 0.12,
     "resample": 0.15,
     "vessels": 0.2,
     "masks": 0.35,
@@ -112,6 +114,13 @@ class Scan:
     warnings : tuple of Warning
     curves : tuple of Curve
         Besides those of the bolus.
+    no_core : str
+        Why low flow does not define a core on these images; empty where it does.
+    normal_cbf : float
+        What CBF of normal tissue is set to in mL/100 g/min, and CBV with it, on images that have
+        no absolute scale; 0 where they have one.
+    parameters : dict
+        What else is recorded.
     """
 
     contrast: Frames
@@ -124,6 +133,9 @@ class Scan:
     rules: LesionRules
     warnings: tuple[Warning, ...]
     curves: tuple[Curve, ...]
+    no_core: str = ""
+    normal_cbf: float = 0.0
+    parameters: Parameters = field(default_factory=dict)
 
     @property
     def tissue(self) -> BoolArray:
@@ -143,6 +155,9 @@ def analyse_scan(
         )
     with clock.stage("deconvolve"):
         maps = _perfusion(smooth.curves, scan, settings, context.device)
+        scale = _scale(maps, scan)
+        if scale is not None:
+            maps = maps.scaled(scale)
     with clock.stage("lesions"):
         cbf = median_in_plane(maps.cbf, scan.brain, geometry, settings.median_mm)
         tmax = median_in_plane(maps.tmax, scan.brain, geometry, settings.median_mm)
@@ -156,26 +171,31 @@ def analyse_scan(
         measurements = measure_lesions(
             lesions, tissue, cbf, maps.cbv, tmax, geometry, scan.rules
         )  # fmt: skip
+        if scan.no_core:
+            measurements = without_core(measurements, scan.rules.core_rcbf, scan.no_core)
         volume, lower, higher = (
             volume_ml(prolonged_tmax(tissue, tmax, limit_s + doubt, geometry, scan.rules), geometry)
             for doubt in (0, -quality.TMAX_DOUBT_S, quality.TMAX_DOUBT_S)
         )
         borderline = quality.check_threshold(volume, lower, higher, limit_s)
     context.progress("done", 1.0)
+    recorded = parameters(settings, scan.bolus, lesions, scan.baseline_frames, smooth)
+    if scale is not None:
+        recorded["cbf_scale"] = round(scale, 4)
+    recorded["unconfirmed_volume_ml"] = round(volume_ml(delayed & ~hypoperfused, geometry), 2)
     return PipelineResult(
         pipeline=pipeline,
         version=version,
         status="ok",
         images=(scan.baseline,),
         maps=parameter_maps(maps, geometry),
-        segmentations=segmentations(lesions, geometry, scan.rules),
+        segmentations=segmentations(lesions, geometry, scan.rules, not scan.no_core),
         measurements=measurements,
         warnings=(*scan.warnings, *present(noisy, borderline)),
         criteria=selection_criteria(measurements),
         curves=(*bolus_curves(scan.bolus, scan.contrast.times_s), *scan.curves),
         side=lesions.side,
-        parameters=parameters(settings, scan.bolus, lesions, scan.baseline_frames, smooth)
-        | {"unconfirmed_volume_ml": round(volume_ml(delayed & ~hypoperfused, geometry), 2)},
+        parameters=recorded | scan.parameters,
         timings_s=clock.timings_s,
         device=context.device,
     )
@@ -227,6 +247,22 @@ def hold_still(series: TimeSeries, settings: PerfusionSettings, clock: StageCloc
         )
         curves = motion_curves(motion, series.times_s.mean(axis=1))
         return StillSeries(correct_motion(series, motion), curves, warnings)
+
+
+def search_bin(series: TimeSeries, settings: PerfusionSettings) -> int:
+    """In-plane pixels that are averaged in each direction where vessels are looked for."""
+    return max(1, round(settings.search_pixel_mm / min(series.geometry.pixel_spacing_mm)))
+
+
+def search_frames(
+    series: TimeSeries, frames: Frames, settings: PerfusionSettings, clock: StageClock
+) -> Frames:
+    """The grid on which vessels are looked for: thin slabs, which keep them sharp."""
+    bin_size = search_bin(series, settings)
+    if bin_size == 1 and series.geometry.slices == frames.geometry.slices:
+        return frames
+    with clock.stage("resample"):
+        return resample(series, frames.times_s, settings.search_thickness_mm, bin_size)
 
 
 def acquired_baseline(series: TimeSeries, bolus: Bolus) -> int:
@@ -318,6 +354,15 @@ def _perfusion(curves: Float32Array, scan: Scan, settings: PerfusionSettings, de
         rho_g_per_ml=settings.rho_g_per_ml,
     )
     return _to_volume(found, scan.brain)
+
+
+def _scale(maps: Maps, scan: Scan) -> float | None:
+    """What CBF and CBV are multiplied by, None on images with an absolute scale."""
+    if not scan.normal_cbf:
+        return None
+    normal = scan.tissue & (maps.tmax < scan.rules.normal_tmax_s)
+    found = float(maps.cbf[normal if normal.any() else scan.tissue].mean())
+    return scan.normal_cbf / max(found, 1e-6)
 
 
 def _residue(curves: Float32Array, scan: Scan, settings: PerfusionSettings, device: str) -> Residue:

@@ -19,6 +19,7 @@ from inference.perfusion.analysis import (
     hold_still,
     require_time_points,
     require_volume,
+    search_frames,
 )
 from inference.perfusion.arterial_input import find_vessels
 from inference.perfusion.concentration import enhancement, measure_baseline
@@ -134,12 +135,7 @@ def _brain(
 def _find_bolus(
     series: TimeSeries, frames: Frames, settings: CtpPerfusionSettings, clock: StageClock
 ) -> Bolus:
-    """Find artery and vein on thin slabs, which keep vessels sharp."""
-    bin_size = max(1, round(settings.search_pixel_mm / min(series.geometry.pixel_spacing_mm)))
-    search = frames
-    if bin_size > 1 or series.geometry.slices != frames.geometry.slices:
-        with clock.stage("resample"):
-            search = resample(series, frames.times_s, settings.search_thickness_mm, bin_size)
+    search = search_frames(series, frames, settings, clock)
     with clock.stage("vessels"):
         cavity = _find_cavity(search, settings)
         deep = erode(cavity, _SKULL_MARGIN_MM, search.geometry.pixel_spacing_mm)

@@ -89,13 +89,32 @@ class Leakage:
     reference: Float64Array
 
 
-def find_baseline(signal: Float32Array) -> Baseline:
+def unsettled_frames(signal: Float32Array) -> int:
+    """How many frames at the start are from before the magnetisation had settled.
+
+    Told by the mean signal alone, so that it holds for a head that moves. A bolus that comes early
+    lowers the frames after these; the first of them then tells the level.
+
+    Parameters
+    ----------
+    signal : array, shape ``(time, voxel)``
+        Of the head, at least six frames.
+    """
+    mean = signal[: 2 * MOST_UNSETTLED].mean(axis=1, dtype=np.float64)
+    level = max(float(np.median(mean[MOST_UNSETTLED:])), float(mean[MOST_UNSETTLED]))
+    away = np.abs(mean[:MOST_UNSETTLED] - level) > UNSETTLED_SHARE * level
+    return int(np.max(np.flatnonzero(away), initial=-1)) + 1
+
+
+def find_baseline(signal: Float32Array, most_unsettled: int = MOST_UNSETTLED) -> Baseline:
     """Find the frames between the settling of the magnetisation and the arrival of the bolus.
 
     Parameters
     ----------
     signal : array, shape ``(time, voxel)``
         Of the head, vessels included.
+    most_unsettled : int
+        Frames at the start that may not have settled.
 
     Raises
     ------
@@ -103,18 +122,18 @@ def find_baseline(signal: Float32Array) -> Baseline:
         No bolus passes, or it is there before the magnetisation has settled.
     """
     mean = signal.mean(axis=1, dtype=np.float64)
-    if len(mean) < MOST_UNSETTLED + 5:
+    if len(mean) < most_unsettled + 5:
         raise NotAnalysable(
-            f"the series has {len(mean)} frames, expected at least {MOST_UNSETTLED + 5}: "
+            f"the series has {len(mean)} frames, expected at least {most_unsettled + 5}: "
             "send the whole acquisition"
         )
-    end = MOST_UNSETTLED + _quiet_frames(_strongest_curve(signal[MOST_UNSETTLED:]))
-    settled = mean[MOST_UNSETTLED:end]
+    end = most_unsettled + _quiet_frames(_strongest_curve(signal[most_unsettled:]), most_unsettled)
+    settled = mean[most_unsettled:end]
     level = float(np.median(settled))
     spread = _MAD_TO_SIGMA * float(np.median(np.abs(settled - level)))
     tolerance = max(UNSETTLED_SHARE * level, _NOISE_FLOOR * spread)
     first = 0
-    while first < MOST_UNSETTLED and abs(float(mean[first]) - level) > tolerance:
+    while first < most_unsettled and abs(float(mean[first]) - level) > tolerance:
         first += 1
     return Baseline(first, end)
 
@@ -210,8 +229,8 @@ def _strongest_curve(signal: Float32Array) -> Float64Array:
     return np.asarray(signal[:, span >= threshold].mean(axis=1, dtype=np.float64))
 
 
-def _quiet_frames(curve: Float64Array) -> int:
-    """How many frames at the start of a curve are before the bolus."""
+def _quiet_frames(curve: Float64Array, skipped: int) -> int:
+    """How many frames of a curve are before the bolus; ``skipped`` ones came before the curve."""
     trough = int(np.argmin(moving_mean(curve))) + 1
     level = float(np.sort(curve[:trough])[-max(1, trough // 3) :].mean())
     recovered = float(curve[-TAIL_FRAMES:].mean())
@@ -232,7 +251,7 @@ def _quiet_frames(curve: Float64Array) -> int:
         arrival = onset(fall, frames, trough, max(_FALL_SHARE * depth, _NOISE_FLOOR * noise))
     if arrival is None:
         raise NotAnalysable(
-            f"the contrast is there in frame {MOST_UNSETTLED + 1}, expected at least one settled "
+            f"the contrast is there in frame {skipped + 1}, expected at least one settled "
             "frame before it: without a baseline the signal cannot be converted"
         )
     return int(arrival) + 1

@@ -1,5 +1,7 @@
 """The numbers a stroke team reads, from maps and lesions."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 _TMAX_S = (4.0, 8.0, 10.0)
 _RCBF = (0.20, 0.34, 0.38)
 _SEVERE_TMAX_S = 10.0
+_OF_CORE = ("core_volume", "mismatch_volume", "mismatch_ratio")
 
 
 def measure_lesions(
@@ -81,6 +84,26 @@ def measure_lesions(
         ),
         Measurement("cbv_index", "CBV index", cbv_index, "1"),
     )
+
+
+def without_core(
+    measurements: tuple[Measurement, ...], core_rcbf: float, reason: str
+) -> tuple[Measurement, ...]:
+    """The same numbers where low flow does not define a core.
+
+    Core and mismatch have no value but the ``reason``; the volume of low flow goes by its own
+    name, ``rcbf_lt_30pct_volume`` for a ``core_rcbf`` of 0.3.
+    """
+    name = f"rcbf_lt_{100 * core_rcbf:.0f}pct_volume"
+    low = [
+        Measurement(name, f"rCBF < {100 * core_rcbf:.0f} %", m.value, m.unit)
+        for m in measurements
+        if m.name == "core_volume" and name not in {other.name for other in measurements}
+    ]
+    known = [
+        replace(m, value=None, reason=reason) if m.name in _OF_CORE else m for m in measurements
+    ]
+    return (*known, *low)
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

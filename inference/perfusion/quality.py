@@ -224,7 +224,8 @@ def check_start(artery: VesselCurve, tissue: TissueCurve) -> None:
     Raises
     ------
     NotAnalysable
-        Artery or brain end well below what was taken for their level without contrast.
+        Artery or brain end well below what was taken for their level without contrast, or the
+        artery lies below it for so long that nothing is left of its area.
     """
     for what, tail in (("artery", artery.tail_share), ("brain", tissue.tail_share)):
         if tail < -_MOST_UNDERSHOOT:
@@ -235,6 +236,15 @@ def check_start(artery: VesselCurve, tissue: TissueCurve) -> None:
                 code="short_baseline",
                 value=0.0,
             )
+    area = float(artery.curve.sum())
+    if area <= 0:
+        raise NotAnalysable(
+            f"the area under the artery's curve is {area:.0f}, expected a positive one: what was "
+            "taken for its level without contrast is too high, so the enhancement cannot be "
+            "measured",
+            code="short_baseline",
+            value=0.0,
+        )
 
 
 def check_width(artery: VesselCurve) -> Warning | None:
@@ -321,4 +331,22 @@ def check_timing(timing: str, guessed: bool) -> Warning | None:
         "timing_guessed",
         f"The images carry no usable times; they were ordered by {timing or 'their numbers'} and "
         "even steps assumed. All times and flows depend on that.",
+    )
+
+
+def check_saturation(share: float) -> Warning | None:
+    """Whether the artery's signal stays above the noise while the bolus passes (MR).
+
+    Parameters
+    ----------
+    share : float
+        Of the artery's voxels, those whose signal falls to where noise hides it.
+    """
+    if share < _HALF:
+        return None
+    return Warning(
+        "uncertain",
+        f"The artery's signal falls to the noise in {100 * share:.0f} % of its voxels (trusted "
+        f"below {100 * _HALF:.0f} %): its peak is cut off, CBF and Tmax may be wrong.",
+        round(share, 2),
     )

@@ -1,6 +1,6 @@
 """What a perfusion analysis passes between its stages, and how it becomes a result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from inference.results import Curve, ParameterMap, Segmentation
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+Parameters = dict[str, str | float | int | bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,10 @@ class Maps:
     mtt: Float32Array
     tmax: Float32Array
     ttp: Float32Array
+
+    def scaled(self, factor: float) -> "Maps":
+        """The same with CBF and CBV times a factor."""
+        return replace(self, cbf=self.cbf * factor, cbv=self.cbv * factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,21 +116,19 @@ def motion_curves(motion: Motion, times_s: Float64Array) -> tuple[Curve, ...]:
 
 
 def segmentations(
-    lesions: Lesions, geometry: Geometry, rules: LesionRules
+    lesions: Lesions, geometry: Geometry, rules: LesionRules, core_is_known: bool
 ) -> tuple[Segmentation, ...]:
-    """Core and hypoperfused tissue, possibly empty."""
-    return (
-        Segmentation(
-            "core", "Core", lesions.core, geometry, f"rCBF < {100 * rules.core_rcbf:.0f} %"
-        ),
-        Segmentation(
-            "hypoperfused",
-            "Hypoperfused",
-            lesions.hypoperfused,
-            geometry,
-            f"Tmax > {rules.hypoperfused_tmax_s:g} s, or core",
-        ),
+    """Core, where low flow defines it, and hypoperfused tissue, both possibly empty."""
+    low = f"rCBF < {100 * rules.core_rcbf:.0f} %"
+    core = Segmentation("core", "Core", lesions.core, geometry, low)
+    hypoperfused = Segmentation(
+        "hypoperfused",
+        "Hypoperfused",
+        lesions.hypoperfused,
+        geometry,
+        f"Tmax > {rules.hypoperfused_tmax_s:g} s, or {'core' if core_is_known else low}",
     )
+    return (core, hypoperfused) if core_is_known else (hypoperfused,)
 
 
 def parameters(
@@ -134,9 +137,9 @@ def parameters(
     lesions: Lesions,
     baseline_frames: int,
     smooth: SmoothCurves,
-) -> dict[str, str | float | int | bool]:
+) -> Parameters:
     """Every constant and every choice that shaped the result."""
-    found: dict[str, str | float | int | bool] = {
+    found: Parameters = {
         name: str(value) if isinstance(value, tuple) else value
         for name, value in settings.model_dump().items()
         if name != "enabled" and value is not None

@@ -159,6 +159,20 @@ def resample(
     return Frames(out, grid_s, geometry, _next_to_acquired(series.times_s, grid_s))
 
 
+def average(
+    volume: Float32Array, geometry: Geometry, thickness_mm: float, bin_size: int = 1
+) -> Float32Array:
+    """Bring one volume of shape ``(slice, row, column)`` to the slabs of :func:`resample`."""
+    groups = slab_groups(geometry, thickness_mm)
+    slabs = slab_geometry(geometry, groups, bin_size)
+    planes = [
+        _sum_pixels(volume[None, group.start : group.stop], slabs, bin_size)
+        / np.float32(len(group) * bin_size**2)
+        for group in groups
+    ]
+    return np.stack(planes).reshape(slabs.shape)
+
+
 def _scanned_together(group: range, times_s: Float64Array) -> list[range]:
     """Split a slab's slices into neighbours with the same times, which need one product only."""
     parts = [range(group.start, group.start + 1)]

@@ -33,11 +33,8 @@ from training.bench.engines import (
 )
 from training.bench.scans import Given, Size, give, scan_patient
 from training.evaluate.engines import Engine, all_engines
-from training.evaluate.perfusion_patients import (
-    analyse_ctp,
-    largest_displacement_mm,
-    series_of,
-)
+from training.evaluate.patient_scans import largest_displacement_mm, series_of
+from training.evaluate.perfusion_patients import analyse_ctp
 from training.simulate.arrays import stream
 from training.simulate.cohort import anatomy_seeds
 from training.simulate.ct.ctp_scan import Irregularity

@@ -13,7 +13,7 @@ from training.bench.patients import compare_on_patients, summarise_patients
 from training.bench.phantom import compare_on_phantom
 from training.bench.scans import Size, give, scan_volumes
 from training.bench.speed import time_engines, time_stages
-from training.evaluate.perfusion_patients import series_of
+from training.evaluate.patient_scans import series_of
 from training.evaluate.perfusion_phantom import PATCH
 from training.simulate.cohort import anatomy_seeds
 from training.simulate.ct.ctp_scan import CtpScan

@@ -14,7 +14,7 @@ from inference.preprocess.frames import common_times, resample
 from inference.preprocess.motion import Motion, Slab, correct_motion
 from inference.preprocess.registration import Poses
 from inference.preprocess.smoothing import smooth_curves
-from training.evaluate.perfusion_patients import series_of
+from training.evaluate.patient_scans import series_of
 from training.simulate.ct.ctp_scan import CtpScan, Irregularity, scan_ctp
 from training.simulate.ct.protocols import CtProtocol, draw_ctp_protocol
 from training.simulate.pathology.patient import Patient
@@ -156,7 +156,7 @@ def moved_mm(steps: Float64Array, points_mm: Float64Array) -> Float64Array:
 def give(scan: CtpScan, series: TimeSeries | None = None) -> Given:
     """Prepare the curves of a scan with its true poses, brain and arterial input.
 
-    ``series`` is what :func:`~training.evaluate.perfusion_patients.series_of` makes of the scan,
+    ``series`` is what :func:`~training.evaluate.patient_scans.series_of` makes of the scan,
     where it is at hand.
     """
     start_s, bolus = float(scan.times_s.min()), scan.bolus

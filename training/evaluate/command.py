@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -34,6 +34,9 @@ def perfusion(
     ] = 40,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Decides the patients.")] = 1,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Patients at a time.")] = 1,
+    kind: Annotated[
+        Literal["ctp", "pwi"], typer.Option(help="CT or MR of the simulated patients.")
+    ] = "ctp",
     osipi: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +53,7 @@ def perfusion(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Measure CT perfusion: the methods on a phantom, the pipeline on simulated patients."""
+    """Measure perfusion: the methods on a phantom, the pipeline on simulated patients."""
     from training.evaluate.osipi import measure_osipi
     from training.evaluate.perfusion_patients import evaluate_patients, summarise
     from training.evaluate.perfusion_phantom import measure_engines
@@ -68,7 +71,7 @@ def perfusion(
     outcomes = []
     with Progress(console=console) as bar:
         task = bar.add_task("patients", total=patients)
-        for outcome in evaluate_patients(seed, patients, processes=processes):
+        for outcome in evaluate_patients(seed, patients, kind=kind, processes=processes):
             outcomes.append(record.add("patient", outcome))
             bar.advance(task)
     summary = record.add("summary", summarise(outcomes)) if outcomes else None
@@ -116,15 +119,16 @@ def _reference_object(path: Path) -> "list[Pair]":
 def patient_table(outcomes: "list[Outcome]") -> Table:
     """Table of the analysis of simulated patients."""
     table = Table(
-        "seed", "scanner", "HU", "moved mm", "flaw", "Tmax > 6 s", "Dice", "core", "Dice", "side",
-        "warnings", "s",
-        title="CT perfusion of simulated patients",
-        caption="volumes in mL: found / found without noise and motion / simulated truth",
+        "seed", "scanner", "noise", "moved mm", "flaw", "Tmax > 6 s", "Dice", "core", "Dice",
+        "side", "warnings", "s",
+        title="perfusion of simulated patients",
+        caption="noise of a voxel: HU, on MR percent of the brain's signal; volumes in mL: found / "
+        "found without noise and motion / simulated truth",
     )  # fmt: skip
     for o in outcomes:
         volumes = [_volumes(o, name) for name in ("hypoperfused", "core")]
         table.add_row(
-            str(o.seed), o.scanner, f"{o.noise_hu:.1f}", f"{o.displacement_mm:.1f}", o.flaw,
+            str(o.seed), o.scanner, f"{o.noise:.1f}", f"{o.displacement_mm:.1f}", o.flaw,
             volumes[0], _number(o.hypoperfused_dice), volumes[1], _number(o.core_dice),
             f"{o.side or '-'}/{o.true_side or '-'}",
             shortened(o.reason) if o.reason else " ".join(o.warnings), f"{o.seconds:.1f}",
@@ -154,7 +158,11 @@ def summary_table(summary: "Summary") -> Table:
 
 def _volumes(outcome: "Outcome", name: str) -> str:
     three = (outcome.found, outcome.reference, outcome.truth)
-    return "/".join("-" if one is None else f"{getattr(one, name):.0f}" for one in three)
+    return "/".join(_whole(None if one is None else getattr(one, name)) for one in three)
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 def shortened(words: str, most: int = 40) -> str:

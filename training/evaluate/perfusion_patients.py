@@ -1,9 +1,9 @@
-"""CT perfusion analysis of simulated patients, against the same analysis without noise and motion.
+"""Perfusion analysis of simulated patients, against the same analysis without noise and motion.
 
 Tmax and CBF of a deconvolution are its own: what noise, motion and a scanner's habits change is
 told by the same engine on the same patient scanned without noise in a still head. The simulated
-truth (pure physiology) stands beside it. One in six scans is cut short and one in six has a weak
-bolus; they count for the warnings only.
+truth (pure physiology) stands beside it. One in six CT scans is cut short and one in six scans has
+a weak bolus; they count for the warnings only. MR (PWI) has no core.
 """
 
 import multiprocessing
@@ -12,44 +12,44 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from inference.dicom.volumes import Source, TimeSeries
+from inference.dicom.volumes import TimeSeries
 from inference.errors import NotAnalysable
 from inference.results import PipelineResult
+from training.evaluate.patient_scans import (
+    WARNINGS,
+    examine_ctp,
+    examine_pwi,
+    largest_displacement_mm,
+    series_of,
+)
 from training.simulate.arrays import stream
 from training.simulate.cohort import anatomy_seeds
-from training.simulate.ct.ctp_scan import CtpScan, Irregularity, scan_ctp
-from training.simulate.ct.protocols import draw_ctp_protocol
-from training.simulate.pathology.patient import Case, Patient, make_patient
+from training.simulate.ct.ctp_scan import Irregularity
+from training.simulate.pathology.patient import Case, make_patient
 from training.simulate.scanner import SCANNERS, Scanner
 
 BoolArray = npt.NDArray[np.bool_]
 Analyse = Callable[[TimeSeries], PipelineResult]
+Kind = Literal["ctp", "pwi"]
 
-WARNINGS = ("truncated", "motion", "weak_bolus")
 _NOISE_HU = (4.0, 9.0)
-_GRID = {"matrix": 256, "slices": 16}
 _WITHOUT_LESION = 5
 _FLAWS: tuple[Irregularity | None, ...] = (
     None, None, Irregularity.TRUNCATED, None, None, Irregularity.WEAK_BOLUS,
 )  # fmt: skip
-_LARGE_MOTION_MM = 3.0
-_TRUNCATED_SHARE = 0.3
-_WEAK_PEAK_HU = 100.0
 _LARGE_LESION_ML = 10.0
-_TRUTH = ("hypoperfused", "core")
-_BRAIN_POINTS_MM = np.array(list(product((-45.0, 0.0, 45.0), (-45.0, 15.0, 75.0), (-20.0, 45.0))))
 
 
 @dataclass(frozen=True)
 class Volumes:
-    """Core and tissue with Tmax > 6 s in mL."""
+    """Core and tissue with Tmax > 6 s in mL; the core is None where none is drawn."""
 
-    core: float
+    core: float | None
     hypoperfused: float
 
 
@@ -59,8 +59,9 @@ class Outcome:
 
     Parameters
     ----------
-    seed, scanner, noise_hu
-        Who, where, and how noisy a voxel was.
+    seed, scanner, noise
+        Who, where, and how noisy a voxel was: HU, or on MR the noise in percent of the brain's
+        signal.
     displacement_mm : float
         Mean distance of the brain's points between the two frames that lie farthest apart.
     flaw : str
@@ -68,8 +69,8 @@ class Outcome:
         empty.
     expected : tuple of str
         Codes of the warnings that the scan deserves: ``truncated`` where the blood of the veins is
-        above 30 % of its peak at the end, ``weak_bolus`` where the arteries' stays below 100 HU,
-        ``motion`` above 3 mm.
+        above 30 % of its peak at the end, ``weak_bolus`` where the arteries' stays below 100 HU or,
+        on MR, where the dose was low, ``motion`` above 3 mm.
     reason : str
         Why it was not analysed; empty where it was.
     found, reference, truth : Volumes or None
@@ -86,7 +87,7 @@ class Outcome:
 
     seed: int
     scanner: Scanner
-    noise_hu: float
+    noise: float
     displacement_mm: float
     flaw: str
     expected: tuple[str, ...]
@@ -116,8 +117,24 @@ def analyse_ctp(series: TimeSeries) -> PipelineResult:
     return run(series, CtpPerfusionSettings(), RunContext("cpu", lambda stage, fraction: None))
 
 
+def analyse_pwi(series: TimeSeries) -> PipelineResult:
+    """The same for MR."""
+    from inference.pipelines import RunContext
+    from inference.pipelines.pwi_perfusion import PwiPerfusionSettings, run
+
+    return run(series, PwiPerfusionSettings(), RunContext("cpu", lambda stage, fraction: None))
+
+
+_ANALYSES: dict[Kind, Analyse] = {"ctp": analyse_ctp, "pwi": analyse_pwi}
+
+
 def evaluate_patients(
-    seed: int, count: int, *, analyse: Analyse = analyse_ctp, processes: int = 1
+    seed: int,
+    count: int,
+    *,
+    kind: Kind = "ctp",
+    analyse: Analyse | None = None,
+    processes: int = 1,
 ) -> Iterator[Outcome]:
     """Scan and analyse patients of the test split, the four scanners in turn.
 
@@ -127,47 +144,50 @@ def evaluate_patients(
         Decides all of them.
     count : int
         How many.
-    analyse : callable
-        From a series to a result; raises NotAnalysable.
+    kind : "ctp" or "pwi"
+        CT or MR.
+    analyse : callable, optional
+        From a series to a result; raises NotAnalysable. The kind's pipeline when not given.
     processes : int
         How many patients at a time; each takes about 2 GB.
     """
     work = list(enumerate(anatomy_seeds(seed, "test", count)))
+    chosen = analyse or _ANALYSES[kind]
     if processes == 1:
-        yield from (_evaluate(number, own, analyse) for number, own in work)
+        yield from (_evaluate(number, own, kind, chosen) for number, own in work)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(_evaluate, *zip(*work, strict=True), [analyse] * count)
+        yield from pool.map(_evaluate, *zip(*work, strict=True), [kind] * count, [chosen] * count)
 
 
-def _evaluate(number: int, seed: int, analyse: Analyse) -> Outcome:
+def _evaluate(number: int, seed: int, kind: Kind, analyse: Analyse) -> Outcome:
     scanner = SCANNERS[number % len(SCANNERS)]
     rng = stream(seed, "perfusion evaluation")
     noise_hu = float(rng.uniform(*_NOISE_HU))
     flaw = _FLAWS[int(rng.integers(len(_FLAWS)))]
+    if kind == "pwi" and flaw is Irregularity.TRUNCATED:
+        flaw = None
     moves = number // len(SCANNERS) % 3 > 0
     healthy = number % _WITHOUT_LESION == _WITHOUT_LESION - 1
     patient = make_patient(Case(seed, stroke="none" if healthy else None, hemorrhage="none"))
-    scan = partial(_scan, patient, scanner, seed)
     faults = [*([Irregularity.MOTION] if moves else []), *([flaw] if flaw else [])]
-    clean = scan(0.0, ())
-    reference = _analysed(analyse, series_of(clean))[0]
-    noisy = scan(noise_hu, faults)
-    series = series_of(noisy)
+    make = examine_pwi if kind == "pwi" else partial(examine_ctp, noise_hu=noise_hu)
+    examined = make(patient, scanner, seed, faults)
+    reference = _analysed(analyse, series_of(examined.clean))[0]
+    series = series_of(examined.scan)
     start = time.perf_counter()
     found, reason, warnings = _analysed(analyse, series)
     seconds = time.perf_counter() - start
-    hypoperfused, core = (
-        _volume(noisy.truth.arrays[name].values, series) for name in ("hypoperfused", "core")
-    )
+    truth = examined.scan.truth.arrays
+    hypoperfused, core = (_volume(truth[name].values, series) for name in ("hypoperfused", "core"))
     return Outcome(
         seed=seed,
         scanner=scanner,
-        noise_hu=noise_hu,
-        displacement_mm=largest_displacement_mm(noisy),
+        noise=examined.noise,
+        displacement_mm=largest_displacement_mm(examined.scan),
         flaw=str(flaw) if flaw else "",
-        expected=_expected(noisy),
+        expected=examined.expected,
         reason=reason,
         found=None if found is None else _volumes(found),
         reference=None if reference is None else _volumes(reference),
@@ -181,28 +201,6 @@ def _evaluate(number: int, seed: int, analyse: Analyse) -> Outcome:
     )
 
 
-def _scan(
-    patient: Patient,
-    scanner: Scanner,
-    seed: int,
-    noise_hu: float,
-    faults: Sequence[Irregularity],
-) -> CtpScan:
-    protocol = draw_ctp_protocol(
-        seed, scanner, patient.person.cohort, thickness_mm=5.0, noise_hu=noise_hu, **_GRID
-    )  # fmt: skip
-    return scan_ctp(patient, protocol, seed, faults, truth=_TRUTH)
-
-
-def series_of(scan: CtpScan) -> TimeSeries:
-    """A simulated scan as the series that the analysis reads from DICOM."""
-    data = np.stack([frame.astype(np.float32) for frame in scan.frames()])
-    times = scan.times_s - scan.times_s.min()
-    uids = np.full(times.shape, "2.25.1")
-    source = Source("2.25.1", ("2.25.1",), uids, timing="AcquisitionTime")
-    return TimeSeries(data, times, scan.geometry, "HU", source)
-
-
 def _analysed(
     analyse: Analyse, series: TimeSeries
 ) -> tuple[PipelineResult | None, str, tuple[str, ...]]:
@@ -214,31 +212,13 @@ def _analysed(
     return result, "", tuple(warning.code for warning in result.warnings)
 
 
-def _expected(scan: CtpScan) -> tuple[str, ...]:
-    """Warnings that a scan deserves, by what is known of it."""
-    bolus, end = scan.bolus, float(scan.times_s.max())
-    left = float(np.interp(end, bolus.times_s, bolus.venous)) / float(bolus.venous.max())
-    deserved = {
-        "truncated": left > _TRUNCATED_SHARE,
-        "motion": largest_displacement_mm(scan) > _LARGE_MOTION_MM,
-        "weak_bolus": bolus.peak_hu < _WEAK_PEAK_HU,
-    }
-    return tuple(code for code in WARNINGS if deserved[code])
-
-
-def largest_displacement_mm(scan: CtpScan) -> float:
-    """Mean distance in mm of the brain's points in the two frames that lie farthest apart."""
-    places = np.stack([pose.to_scanner(_BRAIN_POINTS_MM) for pose in scan.poses])
-    return max(float(np.linalg.norm(places - one, axis=2).mean(axis=1).max()) for one in places)
-
-
-def _mask(result: PipelineResult, name: str) -> BoolArray:
-    return next(region.mask for region in result.segmentations if region.name == name)
+def _mask(result: PipelineResult, name: str) -> BoolArray | None:
+    return next((region.mask for region in result.segmentations if region.name == name), None)
 
 
 def _volumes(result: PipelineResult) -> Volumes:
     by_name = {region.name: region.volume_ml for region in result.segmentations}
-    return Volumes(by_name["core"], by_name["hypoperfused"])
+    return Volumes(by_name.get("core"), by_name["hypoperfused"])
 
 
 def _volume(mask: npt.NDArray[np.generic], series: TimeSeries) -> float:
@@ -248,10 +228,12 @@ def _volume(mask: npt.NDArray[np.generic], series: TimeSeries) -> float:
 def _overlap(
     found: PipelineResult | None, reference: PipelineResult | None, name: str
 ) -> float | None:
-    """Dice's coefficient; None where both are empty or one was not analysed."""
+    """Dice's coefficient; None where both are empty or one was not analysed or not drawn."""
     if found is None or reference is None:
         return None
     one, other = _mask(found, name), _mask(reference, name)
+    if one is None or other is None:
+        return None
     total = int(one.sum()) + int(other.sum())
     return 2 * int((one & other).sum()) / total if total else None
 
@@ -282,7 +264,7 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
     """Bring the outcomes of all patients together."""
     counted = [outcome for outcome in outcomes if outcome.counts_for_lesions]
     large = [o for o in counted if o.reference and o.reference.hypoperfused > _LARGE_LESION_ML]
-    cores = [o for o in counted if o.reference and o.reference.core > _LARGE_LESION_ML]
+    cores = [o for o in counted if o.reference and (o.reference.core or 0) > _LARGE_LESION_ML]
     sided = [o for o in large if o.true_side in ("L", "R")]
     healthy = [o.found.hypoperfused for o in counted if o.found and o.truth.hypoperfused == 0]
     return Summary(

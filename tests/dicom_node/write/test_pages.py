@@ -479,3 +479,24 @@ def test_a_paragraph_loses_no_word_where_there_is_room(said: list[str]) -> None:
     said.clear()
     paragraph(page.draw, Box(0, 0, 200, 60), [" ".join(words)], 24, (255, 255, 255))
     assert said[-1] == "... more in the report"
+
+
+def test_a_core_that_was_not_measured_is_said_to_be_so(
+    source: SourceImages, said: list[str]
+) -> None:
+    known = perfusion_result(GRID)
+    reason = "not measured on PWI: see diffusion (ADC)"
+    result = replace(
+        known,
+        segmentations=known.segmentations[1:],
+        measurements=tuple(
+            m if m.name == "hypoperfused_volume" else replace(m, value=None, reason=reason)
+            for m in known.measurements
+        ),
+        criteria=(Criterion("defuse_3", None, {"core_volume": None}),),
+    )
+    summary(result, source)
+    assert said[0].startswith("Hypoperfusion")
+    assert said.count(reason) == 3
+    assert said.count("n/a") == 3
+    assert any(text.endswith(f"Core volume n/a; {reason}") for text in said)

@@ -66,6 +66,30 @@ def test_a_time_series_keeps_the_time_of_every_slice(tmp_path: Path) -> None:
     assert not found.source.timing_guessed
 
 
+def _echoes(folder: Path, *echo_times_ms: float | None) -> list[FrameHeader]:
+    return [
+        _slice(folder, t, 0.0, 1.5 * t, SOPClassUID=MR, Modality="MR", EchoTime=echo)
+        for t, echo in enumerate(echo_times_ms)
+    ]
+
+
+def test_a_time_series_has_one_echo_time_or_none(tmp_path: Path) -> None:
+    assert load_time_series(_echoes(tmp_path, 30.0, 30.02, 30.0)).echo_time_s == pytest.approx(0.03)
+    assert load_time_series(_echoes(tmp_path, None, None)).echo_time_s is None
+    assert load_time_series(_echoes(tmp_path, 0.0, -5.0)).echo_time_s is None
+    assert load_time_series(_echoes(tmp_path, None, 45.0)).echo_time_s == pytest.approx(0.045)
+
+
+def test_several_echo_times_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotAnalysable, match=r"2 echo times \(15, 45 ms\)"):
+        load_time_series(_echoes(tmp_path, 15.0, 45.0, 15.0, 45.0))
+
+
+def test_the_echo_time_of_enhanced_mr(tmp_path: Path) -> None:
+    path = write(enhanced(3, 2), tmp_path / "a.dcm")
+    assert load_time_series(read_headers(path)).echo_time_s == pytest.approx(0.04)
+
+
 @pytest.mark.parametrize(
     "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 )

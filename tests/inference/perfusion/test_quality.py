@@ -11,7 +11,8 @@ from inference.perfusion.tissue_curve import TissueCurve
 from inference.perfusion.vessel_curves import VesselCurve, describe_curve
 from tests.inference.perfusion.phantom import Phantom, bolus, geometry, tissue_curve
 
-ARTERY = VesselCurve(np.zeros(40), np.zeros((4, 3), int), np.zeros(3), 8.0, 13.0, 6.0, 300.0, 30.0)
+BOLUS = np.r_[np.zeros(8), np.full(6, 300.0), np.full(26, 30.0)]
+ARTERY = VesselCurve(BOLUS, np.zeros((4, 3), int), np.zeros(3), 8.0, 13.0, 6.0, 300.0, 30.0)
 TISSUE = TissueCurve(np.r_[np.zeros(10), np.full(28, 8.0), np.zeros(3)], 9.0, 18.0, 8.0)
 VEIN = dataclasses.replace(ARTERY, arrival_s=13.0, peak_time_s=19.0, width_s=9.0)
 

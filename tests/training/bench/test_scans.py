@@ -11,7 +11,7 @@ from training.bench.motion import compare_motion, found_steps
 from training.bench.scans import Size, brain_points_mm, give, moved_mm, scan_volumes, true_motion
 from training.bench.simpleitk_motion import register_frames
 from training.bench.speed import time_engines
-from training.evaluate.perfusion_patients import largest_displacement_mm, series_of
+from training.evaluate.patient_scans import largest_displacement_mm, series_of
 from training.simulate.ct.ctp_scan import CtpScan
 
 SIZE = Size(96, 12, 14)

@@ -45,15 +45,15 @@ def test_json_has_every_field() -> None:
 def test_patients_come_with_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def evaluated(seed: int, count: int, *, processes: int) -> Iterator[Outcome]:
-        asked.append((seed, count, processes))
+    def evaluated(seed: int, count: int, *, kind: str, processes: int) -> Iterator[Outcome]:
+        asked.append((seed, count, kind, processes))
         yield outcome()
 
     monkeypatch.setattr(perfusion_patients, "evaluate_patients", evaluated)
-    arguments = ["perfusion", "--patients", "1", "--seed", "3", "--processes", "2"]
+    arguments = ["perfusion", "--patients", "1", "--seed", "3", "--processes", "2", "--kind", "pwi"]
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert done.exit_code == 0
-    assert asked == [(3, 1, 2)]
+    assert asked == [(3, 1, "pwi", 2)]
     found = json.loads(done.stdout)
     assert found["patients"][0]["scanner"] == "siemens"
     assert found["summary"]["hypoperfused_dice"] == 0.9
@@ -65,7 +65,7 @@ def test_patients_come_with_a_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_finished_is_kept_when_it_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def evaluated(seed: int, count: int, *, processes: int) -> Iterator[Outcome]:
+    def evaluated(seed: int, count: int, *, kind: str, processes: int) -> Iterator[Outcome]:
         yield outcome()
         raise KeyboardInterrupt
 

@@ -9,7 +9,7 @@ import pytest
 from inference.dicom.volumes import TimeSeries
 from inference.errors import NotAnalysable
 from inference.results import PipelineResult, Segmentation, Warning
-from training.evaluate import perfusion_patients
+from training.evaluate import patient_scans
 from training.evaluate.perfusion_patients import (
     Outcome,
     Volumes,
@@ -20,7 +20,7 @@ from training.evaluate.perfusion_patients import (
 
 def outcome(**changes: Any) -> Outcome:
     usual = Outcome(
-        seed=1, scanner="siemens", noise_hu=6.0, displacement_mm=0.0, flaw="", expected=(),
+        seed=1, scanner="siemens", noise=6.0, displacement_mm=0.0, flaw="", expected=(),
         reason="", found=Volumes(9.0, 18.0), reference=Volumes(12.0, 20.0),
         truth=Volumes(15.0, 25.0), core_dice=0.8, hypoperfused_dice=0.9, side="L", true_side="L",
         warnings=(), seconds=5.0,
@@ -77,7 +77,7 @@ def test_warnings_are_counted_where_they_are_deserved() -> None:
 
 def test_a_patient_is_scanned_twice_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The analysis stands in: it finds what is dense. The scans are those of the simulator."""
-    monkeypatch.setattr(perfusion_patients, "_GRID", {"matrix": 64, "slices": 2})
+    monkeypatch.setattr(patient_scans, "_GRID", {"matrix": 64, "slices": 2})
     noise = []
 
     def analyse(series: TimeSeries) -> PipelineResult:
@@ -101,4 +101,27 @@ def test_a_patient_is_scanned_twice_and_compared(monkeypatch: pytest.MonkeyPatch
     assert found.core_dice is not None
     assert found.core_dice > 0.9
     assert found.warnings == ("motion",)
-    assert 4 <= found.noise_hu <= 9
+    assert 4 <= found.noise <= 9
+
+
+def test_a_patient_on_mr_has_no_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The analysis stands in: it takes what darkens most."""
+    monkeypatch.setattr(patient_scans, "_PWI_GRID", {"slices": 2, "frames": 14})
+    seen: list[TimeSeries] = []
+
+    def analyse(series: TimeSeries) -> PipelineResult:
+        seen.append(series)
+        dark = series.data.min(axis=0) < 0.5 * series.data.max(axis=0)
+        region = Segmentation("hypoperfused", "hypoperfused", dark, series.geometry, "")
+        return PipelineResult("pwi_perfusion", "0", "ok", segmentations=(region,), side="L")
+
+    (found,) = evaluate_patients(1, 1, kind="pwi", analyse=analyse)
+    assert all(series.units == "1" and series.echo_time_s for series in seen)
+    assert len(seen) == 2
+    assert found.found is not None
+    assert found.found.core is None
+    assert found.core_dice is None
+    assert found.hypoperfused_dice is not None
+    assert 0 < found.noise < 10
+    assert found.flaw != "truncated"
+    assert summarise([found]).core_error is None
