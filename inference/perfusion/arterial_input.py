@@ -269,7 +269,7 @@ def _best_cluster(
 
 def _grow(seed: int, alike: BoolArray, chosen: Candidates, grid: IntArray) -> IntArray:
     """Add the brightest neighbour that is alike until there is none or there are enough."""
-    members, frontier = [seed], set(_neighbours(seed, chosen.index, grid, alike))
+    members, frontier = [seed], set(_neighbours(seed, chosen.index, grid, alike)) - {seed}
     while frontier and len(members) < _MOST_VOXELS:
         best = max(sorted(frontier), key=lambda i: float(chosen.peak[i]))
         members.append(best)

@@ -115,6 +115,7 @@ def _lesion_rules(settings: CtpPerfusionSettings) -> LesionRules:
         settings.min_cluster_radius_mm,
         settings.one_sided_share,
         settings.delayed_rcbf_limit,
+        settings.core_closing_mm,
     )
 
 

@@ -156,22 +156,16 @@ def deconvolve(
     solver, constants = _solver(
         method, artery, step, quadrature, truncation, oscillation_target, truncations, tiles
     )
-    constants |= {
-        "tmax_min_s": tmax_range_s[0],
-        "tmax_max_s": tmax_range_s[1],
-        "tmax_plateau": plateau,
-    }
+    constants |= dict(zip(("tmax_min_s", "tmax_max_s"), tmax_range_s, strict=True))
+    constants["tmax_plateau"] = plateau
     parts = []
     for tile in tiles:
-        curves = tile.to(target)
-        residue, used = solver.solve(curves)
-        flow, peak = _maximum(residue, curves.shape[1], step, tmax_range_s, plateau)
+        residue, used = solver.solve(tile.to(target))
+        flow, peak = _maximum(residue, len(times_s), step, tmax_range_s, plateau)
         kept = residue if keep_residue else residue[:, :0]
         parts.append([x.cpu() for x in (flow, peak, used, kept)])
     columns: list[FloatArray] = [torch.cat(c).numpy() for c in zip(*parts, strict=True)]
-    return Residue(
-        columns[0], columns[1], columns[2], columns[3] if keep_residue else None, constants
-    )
+    return Residue(*columns[:3], columns[3] if keep_residue else None, constants)
 
 
 def _solver(

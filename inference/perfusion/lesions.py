@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.geometry import Geometry
-from inference.preprocess.morphology import components, dilate, erode, opening
+from inference.preprocess.morphology import closing, components, dilate, erode, opening
 from inference.results import Side
 
 Float32Array = npt.NDArray[np.float32]
@@ -47,7 +47,8 @@ class LesionRules:
     min_cluster_ml: float
     min_cluster_radius_mm: float
     one_sided_share: float
-    delayed_rcbf_limit: float = 2.0
+    delayed_rcbf_limit: float
+    core_closing_mm: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,14 +179,16 @@ def low_flow(
     In tissue that hardly any contrast reaches the time of the residue's maximum is that of the
     noise, so much of a core can lie where Tmax does not tell. What is thick enough to hold a disc
     of ``rules.min_cluster_radius_mm`` and hangs together with low flow within
-    ``rules.core_reach_mm`` of hypoperfused tissue therefore counts too.
+    ``rules.core_reach_mm`` of hypoperfused tissue therefore counts too. Noise tears gaps into it:
+    they are closed where they are narrower than twice ``rules.core_closing_mm``.
     """
     low = tissue & (cbf < share * reference.cbf)
     near = low & dilate(hypoperfused, rules.core_reach_mm, geometry.pixel_spacing_mm)
     labels, _ = components(opening(low, rules.min_cluster_radius_mm, geometry.pixel_spacing_mm))
     touching = np.unique(labels[near])
     core = near | np.isin(labels, touching[touching > 0])
-    return remove_small(core, geometry, rules.min_cluster_ml)
+    whole = closing(core, rules.core_closing_mm, geometry.pixel_spacing_mm) & tissue
+    return remove_small(whole, geometry, rules.min_cluster_ml)
 
 
 def volume_ml(mask: BoolArray, geometry: Geometry) -> float:

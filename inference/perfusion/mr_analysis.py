@@ -261,6 +261,8 @@ def _lesion_rules(settings: PwiPerfusionSettings) -> LesionRules:
         settings.min_cluster_ml,
         settings.min_cluster_radius_mm,
         settings.one_sided_share,
+        settings.delayed_rcbf_limit,
+        settings.core_closing_mm,
     )
 
 

@@ -19,6 +19,7 @@ Float64Array = npt.NDArray[np.float64]
 _FEWEST_BASELINE_FRAMES = 2
 _LEAST_COVERAGE_MM = 40.0
 _TRUNCATED_TISSUE = 0.4
+_LEAST_TISSUE_TAIL = 0.3
 _LEAST_AFTER_ARRIVAL_S = 15.0
 _LEAST_AFTER_PEAK_S = 1.5
 _LEAST_CONTRAST_TO_NOISE = 3.0
@@ -43,7 +44,8 @@ def check_truncation(
     """Whether the scan saw the bolus to its end.
 
     Judged on the vein; without one on the brain as a whole, which holds 40 % of its maximum when
-    the veins are at 30 %, however slow the bolus is.
+    the veins are at 30 %, however slow the bolus is. A vein beside bone in a moving head can seem
+    to stay filled: the brain has to agree.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def check_truncation(
     what, tail, limit = "brain", tissue.tail_share, _TRUNCATED_TISSUE
     if vein is not None:
         what, tail, limit = "vein", vein.tail_share, TRUNCATED_TAIL
-    if tail > limit:
+    if tail > limit and tissue.tail_share > _LEAST_TISSUE_TAIL:
         return Warning(
             "truncated",
             f"The scan ends with the {what} at {100 * tail:.0f} % of its peak (trusted up to "

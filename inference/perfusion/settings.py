@@ -52,3 +52,4 @@ class PerfusionSettings(PipelineSettings):
     confirmation_max_ml: float = Field(8.0, ge=0, le=100)
     one_sided_share: float = Field(0.7, ge=0.5, le=1)
     delayed_rcbf_limit: float = Field(2.0, ge=1.2, le=10)
+    core_closing_mm: float = Field(3.5, ge=0, le=10)

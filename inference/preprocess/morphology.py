@@ -39,6 +39,14 @@ def opening(mask: BoolArray, radius_mm: float, spacing_mm: Spacing) -> BoolArray
     return dilate(erode(mask, radius_mm, spacing_mm), radius_mm, spacing_mm) & mask
 
 
+def closing(mask: BoolArray, radius_mm: float, spacing_mm: Spacing) -> BoolArray:
+    """Fill gaps narrower than twice ``radius_mm``, and holes of any size."""
+    closed = erode(dilate(mask, radius_mm, spacing_mm), radius_mm, spacing_mm) | mask
+    for index in np.flatnonzero(closed.any(axis=(1, 2))):
+        closed[index] = ndimage.binary_fill_holes(closed[index])
+    return closed
+
+
 def components(mask: BoolArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Label regions that touch by a voxel face; returns labels and voxel counts (index 0 = none).
 

@@ -3,8 +3,9 @@
 Without Hounsfield units everything is relative to the brain's own signal, which coils make uneven:
 it is followed over the head first. The skull is dark and the scalp, whose fat is suppressed, dim;
 fluid is bright and takes up no contrast. Protocols on which it is no brighter than grey matter
-leave it in, as nothing then tells it from an infarct. All sizes are millimetres or millilitres. Slices that cut
-vertex or base, tilt and a field of view smaller than the head do not matter: nothing has to close.
+leave it in, as nothing then tells it from an infarct. All sizes are millimetres or millilitres.
+Slices that cut vertex or base, tilt and a field of view smaller than the head do not matter:
+nothing has to close.
 """
 
 import numpy as np

@@ -71,6 +71,8 @@ class Outcome:
         Codes of the warnings that the scan deserves: ``truncated`` where the blood of the veins is
         above 30 % of its peak at the end, ``weak_bolus`` where the arteries' stays below 100 HU or,
         on MR, where the dose was low, ``motion`` above 3 mm.
+    borderline : tuple of str
+        Those that are within 10 % of their limit, where either answer is right.
     reason : str
         Why it was not analysed; empty where it was.
     found, reference, truth : Volumes or None
@@ -91,6 +93,7 @@ class Outcome:
     displacement_mm: float
     flaw: str
     expected: tuple[str, ...]
+    borderline: tuple[str, ...]
     reason: str
     found: Volumes | None
     reference: Volumes | None
@@ -188,6 +191,7 @@ def _evaluate(number: int, seed: int, kind: Kind, analyse: Analyse) -> Outcome:
         displacement_mm=largest_displacement_mm(examined.scan),
         flaw=str(flaw) if flaw else "",
         expected=examined.expected,
+        borderline=examined.borderline,
         reason=reason,
         found=None if found is None else _volumes(found),
         reference=None if reference is None else _volumes(reference),
@@ -284,7 +288,11 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
 
 def _precision(outcomes: Sequence[Outcome], code: str) -> float | None:
     """Share of the warnings that were deserved."""
-    given = [code in outcome.expected for outcome in outcomes if code in outcome.warnings]
+    given = [
+        code in outcome.expected
+        for outcome in outcomes
+        if code in outcome.warnings and code not in outcome.borderline
+    ]
     return sum(given) / len(given) if given else None
 
 
@@ -297,7 +305,7 @@ def _recall(outcomes: Sequence[Outcome], code: str) -> float | None:
     given = [
         bool(telling & set(outcome.warnings)) or bool(outcome.reason)
         for outcome in outcomes
-        if code in outcome.expected
+        if code in outcome.expected and code not in outcome.borderline
     ]
     return sum(given) / len(given) if given else None
 

@@ -21,7 +21,7 @@ from inference.perfusion.lesions import (
 from inference.perfusion.measurements import measure_lesions
 from tests.inference.perfusion.phantom import Phantom, geometry
 
-RULES = LesionRules(6, 4, 0.3, 4, 1, 2.5, 0.7)
+RULES = LesionRules(6, 4, 0.3, 4, 1, 2.5, 0.7, 2, 3.5)
 WHERE = geometry(Phantom(rows=64, pixel_mm=2, slices=6, slice_mm=5))
 X = WHERE.coordinates_mm(0)
 LEFT = X > 0
@@ -106,6 +106,16 @@ def test_the_side_is_that_of_the_long_delay_not_of_the_large_one() -> None:
     assert found.side == "R"
     just = np.full(WHERE.shape, 6.0, np.float32)
     assert find_lesions(stroke, TISSUE, LEFT, cbf, cbv, just, WHERE, RULES).side == "both"
+
+
+def test_gaps_that_noise_tears_into_a_core_are_closed_and_nothing_outside_added() -> None:
+    core = disc(30, 14)
+    torn = core & ~(np.abs(X - 30) < 2)
+    cbf, cbv, tmax = maps(core, torn)
+    found = find_lesions(core, TISSUE, LEFT, cbf, cbv, tmax, WHERE, RULES)
+    np.testing.assert_array_equal(found.core & ~torn, found.core & core & ~torn)
+    assert volume_ml(found.core, WHERE) > 0.95 * volume_ml(core, WHERE)
+    assert not found.core[~core].any()
 
 
 def test_delayed_tissue_with_much_flow_is_an_edge_that_moved() -> None:

@@ -23,9 +23,12 @@ def test_complete_scan_passes() -> None:
 
 
 def test_truncated_by_the_vein_or_without_one_by_the_brain() -> None:
-    found = quality.check_truncation(ARTERY, dataclasses.replace(VEIN, tail=150.0), TISSUE, 45.0)
+    cut = dataclasses.replace(VEIN, tail=150.0)
+    half = dataclasses.replace(TISSUE, curve=np.full(41, 2.8))
+    found = quality.check_truncation(ARTERY, cut, half, 45.0)
     assert found is not None
     assert (found.code, found.value) == ("truncated", 0.5)
+    assert quality.check_truncation(ARTERY, cut, TISSUE, 45.0) is None  # the brain does not agree
     full = dataclasses.replace(TISSUE, curve=np.full(41, 4.0))
     assert quality.check_truncation(ARTERY, VEIN, full, 45.0) is None
     found = quality.check_truncation(ARTERY, None, full, 45.0)

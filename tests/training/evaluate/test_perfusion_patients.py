@@ -21,7 +21,7 @@ from training.evaluate.perfusion_patients import (
 def outcome(**changes: Any) -> Outcome:
     usual = Outcome(
         seed=1, scanner="siemens", noise=6.0, displacement_mm=0.0, flaw="", expected=(),
-        reason="", found=Volumes(9.0, 18.0), reference=Volumes(12.0, 20.0),
+        borderline=(), reason="", found=Volumes(9.0, 18.0), reference=Volumes(12.0, 20.0),
         truth=Volumes(15.0, 25.0), core_dice=0.8, hypoperfused_dice=0.9, side="L", true_side="L",
         warnings=(), seconds=5.0,
     )  # fmt: skip
@@ -58,6 +58,8 @@ def test_warnings_are_counted_where_they_are_deserved() -> None:
             outcome(expected=("motion",)),
             outcome(expected=("motion",), warnings=("frames_dropped",)),
             outcome(warnings=("motion", "truncated")),
+            outcome(expected=("motion",), borderline=("motion", "truncated")),
+            outcome(warnings=("truncated",), borderline=("truncated",)),
             outcome(expected=("truncated",), reason="no contrast", found=None),
             outcome(
                 expected=("truncated",),
@@ -72,7 +74,7 @@ def test_warnings_are_counted_where_they_are_deserved() -> None:
     assert found.precision["truncated"] == 0.5
     assert found.recall["truncated"] == 1.0  # a scan that is refused was told enough
     assert found.precision["weak_bolus"] is None
-    assert found.analysed == 4
+    assert found.analysed == 6
 
 
 def test_a_patient_is_scanned_twice_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
