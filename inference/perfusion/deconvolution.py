@@ -161,11 +161,12 @@ def deconvolve(
     parts = []
     for tile in tiles:
         residue, used = solver.solve(tile.to(target))
-        flow, peak = _maximum(residue, len(times_s), step, tmax_range_s, plateau)
+        height, place = _maximum(residue, len(times_s), step, tmax_range_s, plateau)
         kept = residue if keep_residue else residue[:, :0]
-        parts.append([x.cpu() for x in (flow, peak, used, kept)])
+        parts.append([x.cpu() for x in (height, place, used, kept)])
     columns: list[FloatArray] = [torch.cat(c).numpy() for c in zip(*parts, strict=True)]
-    return Residue(*columns[:3], columns[3] if keep_residue else None, constants)
+    flow, tmax_s, used_share, residues = columns
+    return Residue(flow, tmax_s, used_share, residues if keep_residue else None, constants)
 
 
 def _solver(

@@ -9,7 +9,7 @@ from inference.pipelines import RunContext, pipeline
 from inference.results import PipelineResult
 
 NAME = "ctp_perfusion"
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 
 
 class CtpPerfusionSettings(PerfusionSettings):

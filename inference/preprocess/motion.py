@@ -37,6 +37,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 _STILL_MM = 0.2
+_BESIDE_HEAD = 3  # voxels of the coarse grid, 12 mm
 _LARGE_MM, _LARGE_DEG = 3.0, 3.0
 _MOST_MM, _MOST_DEG = 10.0, 10.0
 # Misfit of the whole head above that of the median frame, and of the worst slice. Contrast alone
@@ -73,6 +74,8 @@ class Motion:
         where no pose fits better than stillness.
     centre_mm : array, shape ``(3,)``
         Centre of the turns, the middle of the head (LPS).
+    rows, columns : range
+        Pixels that hold the head in the reference.
     slabs : tuple of Slab
         The slices once more, by themselves where they were scanned apart and moved apart.
     residual_before, residual_after : arrays, shape ``(time,)``
@@ -89,6 +92,8 @@ class Motion:
     extent_deg: float
     parameters: FloatArray
     centre_mm: FloatArray
+    rows: range
+    columns: range
     slabs: tuple[Slab, ...]
     residual_before: FloatArray
     residual_after: FloatArray
@@ -176,6 +181,8 @@ def estimate_motion(
         extent_deg=max(fit.poses.extent_deg(kept) for fit in fits),
         parameters=together.poses.parameters,
         centre_mm=centre,
+        rows=_held(whole.head, 1, series.geometry.rows),
+        columns=_held(whole.head, 2, series.geometry.columns),
         slabs=tuple(Slab(fit.part.slices, fit.poses.parameters) for fit in fits),
         residual_before=before,
         residual_after=after,
@@ -184,28 +191,40 @@ def estimate_motion(
     )
 
 
+def _held(head: BoolArray, axis: int, pixels: int) -> range:
+    """Pixels along one axis that hold the head, from the voxels of the coarse grid that do."""
+    used = np.unique(np.nonzero(head)[axis])
+    size = pixels / head.shape[axis]
+    first = int(np.floor((used[0] - _BESIDE_HEAD) * size))
+    last = int(np.ceil((used[-1] + 1 + _BESIDE_HEAD) * size))
+    return range(max(0, first), min(pixels, last))
+
+
 def correct_motion(series: TimeSeries, motion: Motion) -> TimeSeries:
     """Bring every frame to the reference and leave the dropped ones out.
 
-    Frames that moved by less than 0.2 mm keep their values: interpolation would cost them more.
-    ``series`` itself comes back when nothing is to be done.
+    Pixels beside the head keep their values, and so do frames that moved by less than 0.2 mm:
+    interpolation would cost them more. ``series`` itself comes back when nothing is to be done.
     """
     kept = np.setdiff1d(np.arange(len(series.data)), motion.dropped)
     moved = motion.displacement_mm >= _STILL_MM
     if len(kept) == len(series.data) and not moved.any():
         return series
     data = np.empty((len(kept), *series.data.shape[1:]), np.float32)
+    rows, columns = motion.rows, motion.columns
     for place, frame in enumerate(kept):
+        data[place] = series.data[frame]
         if not moved[frame]:
-            data[place] = series.data[frame]
             continue
         for slab in motion.slabs:
             angles = slab.parameters[frame, 3:]
             turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
             shift = slab.parameters[frame, :3] + motion.centre_mm - turn @ motion.centre_mm
-            data[place, slab.slices.start : slab.slices.stop] = warp(
-                series.data[frame], series.geometry, slab.slices, turn, shift
-            )
+            target = data[place, slab.slices.start : slab.slices.stop]
+            target[:, rows.start : rows.stop, columns.start : columns.stop] = warp(
+                series.data[frame], series.geometry, slab.slices, turn, shift,
+                rows=rows, columns=columns,
+            )  # fmt: skip
     uids = series.source.sop_instance_uids
     source = replace(series.source, sop_instance_uids=uids[kept])
     return replace(series, data=data, times_s=series.times_s[kept], source=source)

@@ -23,7 +23,14 @@ _LEAST_TILE = 32
 
 
 def warp(
-    volume: Float32Array, geometry: Geometry, slices: range, rotation: FloatArray, shift: FloatArray
+    volume: Float32Array,
+    geometry: Geometry,
+    slices: range,
+    rotation: FloatArray,
+    shift: FloatArray,
+    *,
+    rows: range | None = None,
+    columns: range | None = None,
 ) -> Float32Array:
     """Fetch the content of some slices from where it moved to.
 
@@ -39,11 +46,14 @@ def warp(
     shift : array, shape ``(3,)``
         A point ``x`` (LPS, mm) is fetched from ``rotation @ x + shift``. Beyond the grid the values
         of its border go on.
+    rows, columns : range, optional
+        Which pixels to make; all by default.
 
     Returns
     -------
-    array, shape ``(len(slices), row, column)``
+    array, shape ``(len(slices), len(rows), len(columns))``
     """
+    rows, columns = rows or range(geometry.rows), columns or range(geometry.columns)
     # LPS mm to columns, rows and mm along the normal.
     to_grid = np.stack(
         [
@@ -60,11 +70,16 @@ def warp(
         column_step=to_grid @ rotation @ geometry.row_cosines * geometry.pixel_spacing_mm[1],
     )
     source = torch.from_numpy(volume)
-    out = np.empty((len(slices), geometry.rows, geometry.columns), np.float32)
+    out = np.empty((len(slices), len(rows), len(columns)), np.float32)
     reach = _TILE_SLICES * max(geometry.slice_spacing_mm, _NEGLIGIBLE_MM)
-    for rows in _tiles(geometry.rows, moved.row_step, reach):
-        for columns in _tiles(geometry.columns, moved.column_step, reach):
-            _warp_tile(source, places, moved, rows, columns, out)
+    for down in _tiles(rows, moved.row_step, reach):
+        for across in _tiles(columns, moved.column_step, reach):
+            part = out[
+                :,
+                down.start - rows.start : down.stop - rows.start,
+                across.start - columns.start : across.stop - columns.start,
+            ]
+            _warp_tile(source, places, moved, down, across, part)
     return out
 
 
@@ -81,21 +96,24 @@ class _Moved:
     column_step: FloatArray
 
 
-def _tiles(count: int, step: FloatArray, reach_mm: float) -> list[slice]:
+def _tiles(pixels: range, step: FloatArray, reach_mm: float) -> list[range]:
     """Cut rows or columns into parts over which the height changes by little."""
     size = max(_LEAST_TILE, int(reach_mm / max(abs(float(step[2])), _NEGLIGIBLE_MM)))
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    return [
+        range(start, min(start + size, pixels.stop))
+        for start in range(pixels.start, pixels.stop, size)
+    ]
 
 
 def _warp_tile(
     source: torch.Tensor,
     places: FloatArray,
     moved: _Moved,
-    rows: slice,
-    columns: slice,
+    rows: range,
+    columns: range,
     out: Float32Array,
 ) -> None:
-    """Fill some rows and columns of all slices."""
+    """Fill ``out``, which is some rows and columns of all slices."""
     down = torch.arange(rows.start, rows.stop, dtype=torch.float32)[:, None]
     across = torch.arange(columns.start, columns.stop, dtype=torch.float32)
     x, y, height = (
@@ -116,7 +134,7 @@ def _warp_tile(
         values = _bicubic(
             source, layers, x + _spread(origins[..., 0]), y + _spread(origins[..., 1])
         )
-        out[part, rows, columns] = (values * shares).sum(dim=1).numpy()
+        out[part] = (values * shares).sum(dim=1).numpy()
 
 
 def _layers(

@@ -51,7 +51,7 @@ def region(result: PipelineResult, name: str) -> np.ndarray[tuple[int, ...], np.
 
 def test_it_is_registered() -> None:
     found = all_pipelines()["ctp_perfusion"]
-    assert found.version == "0.2.0"
+    assert found.version == "0.3.0"
     assert found.accepts is SeriesKind.CTP
     assert found.settings is CtpPerfusionSettings
 
@@ -63,7 +63,7 @@ def test_import_loads_no_torch() -> None:
 
 def test_everything_that_was_promised_is_there() -> None:
     case, result = left_lesion()
-    assert (result.pipeline, result.version, result.status) == ("ctp_perfusion", "0.2.0", "ok")
+    assert (result.pipeline, result.version, result.status) == ("ctp_perfusion", "0.3.0", "ok")
     (baseline,) = result.images
     assert (baseline.name, baseline.units, baseline.window) == ("baseline", "HU", (0, 80))
     assert [m.quantity.name for m in result.maps] == ["cbf", "cbv", "mtt", "tmax", "ttp"]

@@ -82,3 +82,21 @@ def test_noise_keeps_more_of_its_size_than_linear_interpolation_leaves() -> None
     half = np.array([geometry.pixel_spacing_mm[1] / 2, geometry.pixel_spacing_mm[0] / 2, 0])
     out = warp(noise, geometry, range(3), np.eye(3), half)
     assert 0.65 < out[:, 5:-5, 5:-5].std() < 1
+
+
+@given(
+    rows=st.tuples(st.integers(0, 59), st.integers(1, 60)),
+    columns=st.tuples(st.integers(0, 59), st.integers(1, 60)),
+)
+@settings(max_examples=15, deadline=None)
+def test_some_pixels_are_those_of_all(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    geometry = even(6, 5.0, 60)
+    noise = np.random.default_rng(1).normal(size=geometry.shape).astype(np.float32)
+    turn = Rotation.from_euler("xyz", (3, -2, 4), degrees=True).as_matrix()
+    shift = np.array([1.0, -2.0, 3.0])
+    down = range(min(rows), max(max(rows), min(rows) + 1))
+    across = range(min(columns), max(max(columns), min(columns) + 1))
+    whole = warp(noise, geometry, range(6), turn, shift)
+    part = warp(noise, geometry, range(6), turn, shift, rows=down, columns=across)
+    wanted = whole[:, down.start : down.stop, across.start : across.stop]
+    np.testing.assert_allclose(part, wanted, atol=1e-4)
