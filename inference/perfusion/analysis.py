@@ -265,6 +265,23 @@ def search_frames(
         return resample(series, frames.times_s, settings.search_thickness_mm, bin_size)
 
 
+def lesion_rules(
+    settings: PerfusionSettings, low_flow_rcbf: float, low_flow_reach_mm: float
+) -> LesionRules:
+    """The thresholds among the settings; what low flow is differs between CT and MR."""
+    return LesionRules(
+        settings.hypoperfused_tmax_s,
+        settings.normal_tmax_s,
+        low_flow_rcbf,
+        low_flow_reach_mm,
+        settings.min_cluster_ml,
+        settings.min_cluster_radius_mm,
+        settings.one_sided_share,
+        settings.delayed_rcbf_limit,
+        settings.core_closing_mm,
+    )
+
+
 def acquired_baseline(series: TimeSeries, bolus: Bolus) -> int:
     """Frames that the scanner took of every slice before the contrast arrived."""
     return int((series.times_s <= bolus.artery.arrival_s).sum(axis=0).min())

@@ -17,13 +17,13 @@ from inference.perfusion.analysis import (
     analyse_scan,
     check_quality,
     hold_still,
+    lesion_rules,
     require_time_points,
     require_volume,
     search_frames,
 )
 from inference.perfusion.arterial_input import find_vessels
 from inference.perfusion.concentration import enhancement, measure_baseline
-from inference.perfusion.lesions import LesionRules
 from inference.perfusion.result import Bolus
 from inference.perfusion.tissue_curve import measure_tissue
 from inference.perfusion.venous_output import partial_volume_factor
@@ -84,7 +84,7 @@ def analyse(
             _BASELINE_WINDOW_HU,
         ),
         baseline_frames=acquired_baseline(still.series, bolus),
-        rules=_lesion_rules(settings),
+        rules=lesion_rules(settings, settings.core_rcbf, settings.core_reach_mm),
         warnings=(*still.warnings, *doubts),
         curves=still.curves,
     )  # fmt: skip
@@ -103,20 +103,6 @@ def _find_cavity(frames: Frames, settings: CtpPerfusionSettings) -> BoolArray:
     cavity = cranial_cavity(image, head_mask(image, frames.geometry), frames.geometry)
     require_volume(cavity, frames.geometry, settings.min_brain_ml, "inside a skull")
     return cavity
-
-
-def _lesion_rules(settings: CtpPerfusionSettings) -> LesionRules:
-    return LesionRules(
-        settings.hypoperfused_tmax_s,
-        settings.normal_tmax_s,
-        settings.core_rcbf,
-        settings.core_reach_mm,
-        settings.min_cluster_ml,
-        settings.min_cluster_radius_mm,
-        settings.one_sided_share,
-        settings.delayed_rcbf_limit,
-        settings.core_closing_mm,
-    )
 
 
 def _brain(

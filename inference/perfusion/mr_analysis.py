@@ -20,6 +20,7 @@ from inference.perfusion.analysis import (
     analyse_scan,
     check_quality,
     hold_still,
+    lesion_rules,
     present,
     require_time_points,
     require_volume,
@@ -36,7 +37,6 @@ from inference.perfusion.dsc import (
     relaxation_change,
     unsettled_frames,
 )
-from inference.perfusion.lesions import LesionRules
 from inference.perfusion.result import Bolus
 from inference.perfusion.tissue_curve import measure_tissue
 from inference.pipelines import RunContext
@@ -132,7 +132,7 @@ def analyse(
             "baseline", "Mean before contrast", s0, geometry, "a.u.", _window(s0),
         ),
         baseline_frames=acquired_baseline(converted.series, bolus),
-        rules=_lesion_rules(settings),
+        rules=lesion_rules(settings, settings.low_flow_rcbf, settings.low_flow_reach_mm),
         warnings=(*still.warnings, *doubts, *present(quality.check_saturation(hidden))),
         curves=still.curves,
         no_core=_NO_CORE,
@@ -250,20 +250,6 @@ def _take_leakage_out(contrast: Frames, brain: BoolArray, arrival_s: float) -> N
         contrast.data[:, brain] = correct_leakage(relaxation, contrast.step_s).curves
     except ValueError as error:
         raise NotAnalysable(f"leakage cannot be corrected: {error}") from error
-
-
-def _lesion_rules(settings: PwiPerfusionSettings) -> LesionRules:
-    return LesionRules(
-        settings.hypoperfused_tmax_s,
-        settings.normal_tmax_s,
-        settings.low_flow_rcbf,
-        settings.low_flow_reach_mm,
-        settings.min_cluster_ml,
-        settings.min_cluster_radius_mm,
-        settings.one_sided_share,
-        settings.delayed_rcbf_limit,
-        settings.core_closing_mm,
-    )
 
 
 def _window(s0: Float32Array) -> tuple[float, float]:
