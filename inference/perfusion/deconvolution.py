@@ -46,7 +46,7 @@ Method = Literal["osvd", "bsvd", "ssvd", "tikhonov", "fourier"]
 Constants = dict[str, str | float | int]
 
 METHODS: tuple[Method, ...] = get_args(Method)
-TRUNCATIONS: tuple[float, ...] = tuple(np.round(np.geomspace(0.01, 0.9, 40), 5).tolist())
+TRUNCATIONS: tuple[float, ...] = tuple(np.round(np.geomspace(0.03, 0.9, 30), 5).tolist())
 """Truncations that ``osvd`` tries, in ascending order, as shares of the largest singular value."""
 BSVD_TRUNCATION = 0.1
 SSVD_TRUNCATION = 0.2

@@ -201,7 +201,7 @@ def test_any_number_of_threads_gives_the_same_bytes(method: Method) -> None:
             "osvd",
             {
                 "quadrature": "simpson", "oscillation_target": 0.035,
-                "truncations": 40, "truncation_min": 0.01, "truncation_max": 0.9,
+                "truncations": 30, "truncation_min": 0.03, "truncation_max": 0.9,
             },
         ),
         ("fourier", {"quadrature": "simpson", "noise": 0.075}),
