@@ -55,7 +55,7 @@ MTT = Quantity(
 TMAX = Quantity(
     "tmax", "Tmax", ("113084", "DCM", "Tmax"),
     "s", "s", (0.0, 12.0),
-    "time of the maximum of the residue function by deconvolution",
+    "middle of the time in which the residue function is near its maximum",
 )  # fmt: skip
 TTP = Quantity(
     "ttp", "TTP", ("113069", "DCM", "Time To Peak"),

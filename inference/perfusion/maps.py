@@ -1,9 +1,9 @@
 """Quantities per voxel from residue functions and curves.
 
 CBF = 6000 (kH/rho) max k, CBV = 100 (kH/rho) ∫C/∫a, MTT = 60 CBV/CBF (central volume theorem),
-Tmax = time of max k, TTP = time of the tissue curve's maximum after arterial arrival. kH corrects
-for the haematocrit of small against large vessels, rho is the density of brain (Ostergaard 1996,
-Magn Reson Med 36:715; Fieselmann 2011, Int J Biomed Imaging 467563).
+Tmax = time of max k (the middle of its top), TTP = time of the tissue curve's maximum after
+arterial arrival. kH corrects for the haematocrit of small against large vessels, rho is the density
+of brain (Ostergaard 1996, Magn Reson Med 36:715; Fieselmann 2011, Int J Biomed Imaging 467563).
 
 Both integrals of CBV take the whole scan, which beats the first pass alone: tissue passes slowly.
 What enters the artery later than Tmax before the end cannot have passed the tissue, so the artery

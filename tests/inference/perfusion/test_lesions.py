@@ -113,7 +113,6 @@ def test_gaps_that_noise_tears_into_a_core_are_closed_and_nothing_outside_added(
     torn = core & ~(np.abs(X - 30) < 2)
     cbf, cbv, tmax = maps(core, torn)
     found = find_lesions(core, TISSUE, LEFT, cbf, cbv, tmax, WHERE, RULES)
-    np.testing.assert_array_equal(found.core & ~torn, found.core & core & ~torn)
     assert volume_ml(found.core, WHERE) > 0.95 * volume_ml(core, WHERE)
     assert not found.core[~core].any()
 
