@@ -38,7 +38,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 _STILL_MM = 0.2
 _BESIDE_HEAD = 3  # voxels of the coarse grid, 12 mm
-_LARGE_MM, _LARGE_DEG = 3.0, 3.0
 _MOST_MM, _MOST_DEG = 10.0, 10.0
 # Misfit of the whole head above that of the median frame, and of the worst slice. Contrast alone
 # leaves up to 0.15 and 0.7 mm in CT, 0.9 and 2.7 mm in MR (simulated scans).
@@ -99,12 +98,6 @@ class Motion:
     residual_after: FloatArray
     dropped: tuple[int, ...]
     reference: int
-
-    @property
-    def large(self) -> tuple[int, ...]:
-        """Frames that are kept although they moved more than 3 mm or 3 degrees."""
-        far = (self.displacement_mm > _LARGE_MM) | (self.rotation_deg > _LARGE_DEG)
-        return tuple(int(i) for i in np.flatnonzero(far) if i not in self.dropped)
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,6 @@ def test_frames_that_no_rigid_motion_explains_are_dropped() -> None:
     out = correct_motion(scan, motion)
 
     assert motion.dropped == (3, 4, 5, 6, 9)
-    assert motion.large == (8,)
     assert motion.extent_mm == pytest.approx(motion.displacement_mm[8], abs=0.3)
     assert motion.extent_deg == pytest.approx(motion.rotation_deg[8], abs=0.2)
     kept = [0, 1, 2, 7, 8, 10, 11, 12, 13]
