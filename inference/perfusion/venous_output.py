@@ -30,6 +30,7 @@ _AFTER_ARTERY_S = 1.0
 _PEAK_SHARE = 0.5
 _LATEST_S = 12.0
 _MISFIT = 0.05
+_MOST_TAIL_OVER_TISSUE = 0.2
 _LEAST_MISFIT = 0.01
 
 
@@ -52,7 +53,7 @@ def venous_groups(
 
     Blood reaches the veins while the tissue is still filling, and can brighten them no more than
     the artery, once its partial volume is undone: what brightens later or more is the edge of the
-    skull in a moving head.
+    skull in a moving head. So is what stays bright while the brain, which the veins drain, empties.
     """
     late = found.take(
         (found.peak_time > artery.peak_time_s + _AFTER_ARTERY_S)
@@ -71,7 +72,9 @@ def venous_groups(
         strongest(late, np.flatnonzero(label == group), frames, tissue)
         for group in np.flatnonzero(counts >= CORE_VOXELS)
     ]
-    return sorted(groups, key=lambda vein: venous_score(vein, tissue, frames), reverse=True)
+    most = tissue.tail_share + _MOST_TAIL_OVER_TISSUE
+    veins = [group for group in groups if group.tail_share <= most]
+    return sorted(veins, key=lambda vein: venous_score(vein, tissue, frames), reverse=True)
 
 
 def venous_score(vein: VesselCurve, tissue: TissueCurve, frames: Frames) -> float:

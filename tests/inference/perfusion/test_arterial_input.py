@@ -154,6 +154,18 @@ def test_edges_of_a_moving_skull_are_no_vessels() -> None:
     assert np.corrcoef(found.truth, found.vessels.artery.curve)[0, 1] > 0.97
 
 
+def test_what_stays_bright_while_the_brain_empties_is_no_vein() -> None:
+    case = scan(replace(SMALL, times_s=cine(1.0, 26)))
+    times = case.series.times_s[:, 0]
+    edge = at(case, (0, 40, 0), 8) & case.brain
+    late = np.interp(times - 6, case.fine_s, case.artery)
+    case.series.data[:, edge] += (0.6 * np.maximum.accumulate(late))[:, None].astype(np.float32)
+    found = find(case)
+    veins = [c.curve for c in found.vessels.candidates if c.vessel == "vein"]
+    assert veins
+    assert all(found.share(vein, VEIN) >= 0.9 for vein in veins)
+
+
 @pytest.mark.parametrize("place", [LEFT, RIGHT, FRONT])
 def test_artery_where_the_reader_points(still: Scan, place: Point) -> None:
     found = find(still, artery_at_mm=place)
