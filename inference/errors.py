@@ -4,7 +4,8 @@
 
     InferenceError
     ├── DicomReadError      a file or a set of files cannot be read as images
-    └── NotAnalysable       the images are readable, but no trustworthy result can be had from them
+    ├── NotAnalysable       the images are readable, but no trustworthy result can be had from them
+    └── WeightsError        a model that came with the software is missing or damaged
 
 Every message says what was found, what was expected and what to do. No message carries patient
 data: UIDs and numbers only.
@@ -38,3 +39,7 @@ class NotAnalysable(InferenceError):
         super().__init__(reason)
         self.code = code
         self.value = value
+
+
+class WeightsError(InferenceError):
+    """A model is missing, damaged or not the one that its manifest describes."""
