@@ -1,0 +1,1 @@
+"""Neural networks as torch modules only: no files, no DICOM, no training."""
