@@ -1,6 +1,6 @@
 """The node is killed at random times, as by a power cut; afterwards nothing acknowledged is gone.
 
-``STROKENODE_KILLS`` sets the number of kills per stage (default 20), ``STROKENODE_SEED`` when they
+``STROKENODE_KILLS`` sets the number of kills per stage (default 8), ``STROKENODE_SEED`` when they
 come.
 """
 
@@ -23,7 +23,7 @@ from tests.support.scp import RecordingSCP
 from tests.support.scu import send_datasets
 from tests.wire.test_line import all_sent
 
-KILLS = int(os.environ.get("STROKENODE_KILLS", "20"))
+KILLS = int(os.environ.get("STROKENODE_KILLS", "8"))
 SEED = int(os.environ.get("STROKENODE_SEED", "1"))
 SLOW_S = 0.03
 

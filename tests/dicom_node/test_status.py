@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from dicom_node import cli
 from dicom_node.jobs.database import Database
@@ -82,7 +83,7 @@ def test_status_as_json(node: Path, show: Show) -> None:
 
 def test_status_as_tables(node: Path, show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a peer sent is text, whatever brackets it holds."""
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(cli, "console", Console(width=400))
     shown = show("status", "--config", node)
     assert "associations: none" in shown
     assert "not_analysed" in shown

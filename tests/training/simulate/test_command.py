@@ -333,7 +333,7 @@ def test_the_cohort_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     run(*arguments, "--processes", "1")
     rows = list(read_manifest(Path("cohort") / MANIFEST))
-    assert Counter(row["split"] for row in rows) == {"train": 14, "validation": 2, "test": 4}
+    assert Counter(row["split"] for row in rows) == {"train": 4, "validation": 2, "test": 2}
     cases = json.loads(Path("cohort/cohort.json").read_text())
     assert cases["settings"]["day"] == "2026-01-01"
 
