@@ -9,14 +9,17 @@ import datetime as dt
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 MONITORED = "validation_loss"
 """What a module logs for its best checkpoint to be chosen by."""
+
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 _LAST = "last.ckpt"
 
@@ -35,7 +38,7 @@ class Plan:
     time_budget_s : float or None
         Stop after that long, with a checkpoint to go on from.
     precision : str
-        Lightning's, such as ``32-true`` or ``bf16-mixed``.
+        Lightning's.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
     seed : int
@@ -46,7 +49,7 @@ class Plan:
     epochs: int
     validate_every: int = 1
     time_budget_s: float | None = None
-    precision: str = "32-true"
+    precision: Precision = "32-true"
     device: str = "auto"
     seed: int = 0
 
@@ -67,10 +70,6 @@ class Progress:
     def fraction(self) -> float:
         """Part of the planned rounds that is done."""
         return self.epochs_done / self.epochs
-
-
-class StopWhenDone(Callback):
-    """Keep Lightning from ending a resumed run before it has begun: epochs count from the start."""
 
 
 def fit(module: LightningModule, data: LightningDataModule, plan: Plan) -> Progress:

@@ -53,7 +53,9 @@ class StillFrames:
         return mean
 
 
-def still_frames(series: TimeSeries, *, most: int = MOST_FRAMES, device: str = "cpu") -> StillFrames:
+def still_frames(
+    series: TimeSeries, *, most: int = MOST_FRAMES, device: str = "cpu"
+) -> StillFrames:
     """Bring all frames of a CT perfusion to its first one and make them few.
 
     Parameters

@@ -59,7 +59,9 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); install again") from None
     except ValidationError as error:
-        raise WeightsError(f"{path}: is damaged, {error.error_count()} errors; install again") from None
+        raise WeightsError(
+            f"{path}: is damaged, {error.error_count()} errors; install again"
+        ) from None
 
 
 def read_tensors(folder: Path, manifest: Manifest) -> "dict[str, torch.Tensor]":

@@ -150,4 +150,5 @@ def case_folders(folder: Path, split: str) -> Iterator[Path]:
 
 def as_half(hu: npt.NDArray[np.generic]) -> HalfArray:
     """HU within what CT can tell, in half precision: 0.03 HU apart at 50 HU."""
-    return np.clip(hu, _LOWEST_HU, _HIGHEST_HU).astype(np.float16)
+    half: HalfArray = np.clip(hu, _LOWEST_HU, _HIGHEST_HU).astype(np.float16)
+    return half

@@ -1,0 +1,225 @@
+"""Sub-volumes of pairs, drawn from inside the skull, as batches for the training loop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from inference.derived_ncct.frames import condense, to_network
+from inference.preprocess.morphology import dilate, erode
+from training.pairs.pair import BoolArray, Pair, case_folders
+from training.simulate.arrays import stream
+
+CAVITY_RIM_MM = 1.4
+"""What the paper's erosion takes off the cranial cavity: three voxels of 0.47 mm."""
+
+_BEYOND_MM = 3.0
+_CHANCE_OF_ALL_FRAMES, _CHANCE_OF_FIRST_FRAMES = 0.5, 0.5
+_SUBVOLUMES_A_CASE = 2
+
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Frames of shape ``(batch, time, z, y, x)``; target and weights of shape ``(batch, z, y, x)``."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How sub-volumes are drawn.
+
+    Parameters
+    ----------
+    size : (int, int, int)
+        Slices, rows and columns.
+    batch : int
+        Sub-volumes in a batch.
+    batches : int
+        Batches in an epoch.
+    frames : int or None
+        Every sub-volume has this many time points (for networks that take them as channels);
+        None: the scan's own, at most 19, and in half of the batches only the first few, or some.
+    seed : int
+    """
+
+    size: tuple[int, int, int]
+    batch: int
+    batches: int
+    frames: int | None = None
+    seed: int = 0
+
+
+class SubVolumes(Dataset[Batch]):
+    """Batches of sub-volumes, each decided by the seed, the epoch and its number.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+    drawing : Drawing
+    epoch : int
+    """
+
+    def __init__(self, pairs: Sequence[Pair], drawing: Drawing, epoch: int) -> None:
+        self.pairs, self.drawing, self.epoch = pairs, drawing, epoch
+        self.inside = [eroded_cavity(pair) for pair in pairs]
+        self.learned = [
+            dilate(pair.masks["cavity"], _BEYOND_MM, pair.case.spacing_mm[1:]) for pair in pairs
+        ]
+
+    def __len__(self) -> int:
+        return self.drawing.batches
+
+    def __getitem__(self, number: int) -> Batch:
+        """Frames, target and weights of one batch."""
+        drawing = self.drawing
+        rng = stream(drawing.seed, "sub-volumes", self.epoch, number)
+        which = [int(index) for index in rng.integers(len(self.pairs), size=drawing.batch)]
+        cut = [self._cut(index, rng) for index in which]
+        if drawing.frames is None:
+            chosen = _time_points(min(len(frames) for frames, _, _ in cut), rng)
+            frames = [frames[chosen] for frames, _, _ in cut]
+        else:
+            frames = [with_frames(frames, drawing.frames) for frames, _, _ in cut]
+        return (
+            torch.from_numpy(to_network(np.stack(frames))),
+            torch.from_numpy(to_network(np.stack([target for _, target, _ in cut]))),
+            torch.from_numpy(np.stack([weight for _, _, weight in cut])),
+        )
+
+    def _cut(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """Frames, target and weights around a voxel inside the skull."""
+        pair, inside = self.pairs[index], self.inside[index]
+        voxel = int(rng.choice(np.flatnonzero(inside)))
+        centre = [int(place) for place in np.unravel_index(voxel, inside.shape)]
+        size = self.drawing.size
+        return (
+            cut_out(pair.ctp, centre, size),
+            cut_out(pair.ncct, centre, size),
+            cut_out(self.learned[index], centre, size, outside=0.0),
+        )
+
+
+def _time_points(count: int, rng: np.random.Generator) -> IntArray:
+    """All time points, or the first few, or some of them in order."""
+    if rng.random() < _CHANCE_OF_ALL_FRAMES:
+        return np.arange(count)
+    kept = int(rng.integers(1, count + 1))
+    if rng.random() < _CHANCE_OF_FIRST_FRAMES:
+        return np.arange(kept)
+    return np.sort(rng.choice(count, kept, replace=False))
+
+
+def cut_out(
+    volume: npt.NDArray[np.generic],
+    centre: Sequence[int],
+    size: tuple[int, int, int],
+    *,
+    outside: float | None = None,
+) -> Float32Array:
+    """The part of a volume around a voxel, moved inwards where the volume has room for it.
+
+    Parameters
+    ----------
+    volume : array, shape ``(..., slice, row, column)``
+    centre, size : slice, row and column
+    outside : float or None
+        What lies beyond a volume that is too small; None repeats its border.
+    """
+    cut: list[slice] = []
+    widths: list[tuple[int, int]] = []
+    for place, wanted, there in zip(centre, size, volume.shape[-3:], strict=True):
+        first = min(max(place - wanted // 2, 0), max(there - wanted, 0))
+        cut.append(slice(first, first + wanted))
+        missing = max(wanted - there, 0)
+        widths.append((missing // 2, missing - missing // 2))
+    slices, rows, columns = cut
+    part = np.asarray(volume[..., slices, rows, columns], np.float32)
+    if not any(map(any, widths)):
+        return part
+    widths = [(0, 0)] * (part.ndim - 3) + widths
+    if outside is None:
+        return np.pad(part, widths, mode="edge")
+    return np.pad(part, widths, constant_values=outside)
+
+
+def with_frames(frames: Float32Array, count: int) -> Float32Array:
+    """As many time points as wanted: means of neighbours, or linear interpolation for more."""
+    if len(frames) >= count:
+        return condense(frames, count)
+    at = np.linspace(0, len(frames) - 1, count)
+    low = np.minimum(at.astype(int), max(len(frames) - 2, 0))
+    high = np.minimum(low + 1, len(frames) - 1)
+    share = (at - low).astype(np.float32).reshape(-1, *[1] * (frames.ndim - 1))
+    mixed: Float32Array = frames[low] * (1 - share) + frames[high] * share
+    return mixed
+
+
+def eroded_cavity(pair: Pair) -> BoolArray:
+    """Where images are compared: the cranial cavity without its rim; all of it if nothing else."""
+    cavity = pair.masks["cavity"]
+    inside = erode(cavity, CAVITY_RIM_MM, pair.case.spacing_mm[1:])
+    return inside if inside.any() else cavity
+
+
+class PairData(LightningDataModule):
+    """Training and validation sub-volumes for the loop.
+
+    Those of validation are the same in every epoch and have all time points.
+
+    Parameters
+    ----------
+    train, validation : sequence of Pair
+    drawing : Drawing
+        Of training.
+    workers : int
+        Processes that draw.
+    """
+
+    def __init__(
+        self, train: Sequence[Pair], validation: Sequence[Pair], drawing: Drawing, workers: int = 0
+    ) -> None:
+        super().__init__()
+        self.train, self.validation, self.drawing, self.workers = (
+            train, validation, drawing, workers,
+        )  # fmt: skip
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The batches of the current epoch."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        return DataLoader(
+            SubVolumes(self.train, self.drawing, epoch), batch_size=None, num_workers=self.workers
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The batches of validation."""
+        fixed = replace(
+            self.drawing, batch=1, batches=_SUBVOLUMES_A_CASE * len(self.validation), seed=0
+        )
+        return DataLoader(ValidationSubVolumes(self.validation, fixed, 0), batch_size=None)
+
+
+class ValidationSubVolumes(SubVolumes):
+    """Sub-volumes of all cases in turn, with all time points."""
+
+    def __getitem__(self, number: int) -> Batch:
+        """Frames, target and weights of one sub-volume."""
+        rng = stream(self.drawing.seed, "validation", number)
+        frames, target, weight = self._cut(number % len(self.pairs), rng)
+        if self.drawing.frames is not None:
+            frames = with_frames(frames, self.drawing.frames)
+        return (
+            torch.from_numpy(to_network(frames[None])),
+            torch.from_numpy(to_network(target[None])),
+            torch.from_numpy(weight[None]),
+        )
+
+
+def load_split(folder: Path, split: str) -> list[Pair]:
+    """All cases of a split."""
+    return [Pair.load(path) for path in case_folders(folder, split)]

@@ -1,0 +1,1 @@
+"""Recipes: how each system is trained, one file each."""

@@ -1,0 +1,182 @@
+"""Derived head CT: the stacked bidirectional convolutional LSTM and the networks it is compared to.
+
+After van de Leemput et al. 2020, IEEE Trans Med Imaging 39:985: sub-volumes from inside the skull,
+mean squared error against the registered, noisy head CT, RMSProp. Experiment A trains on patients
+without pathology; B goes on from A's best checkpoint with all patients. Voxels more than 3 mm
+outside the cranial cavity do not count: the result is not used there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning import LightningModule
+from torch import nn
+
+from inference.networks.conv_lstm import StackedConvLstm
+from inference.networks.nie import NieNetwork
+from inference.networks.unet_3d import UNet3d
+from training.fit import MONITORED, Plan, Precision, Progress, fit, load_best
+from training.pairs.pair import Pair
+from training.pairs.subvolumes import Batch, Drawing, PairData, load_split
+
+Model = Literal["conv-lstm", "unet-3d", "nie"]
+Experiment = Literal["a", "b"]
+NAME = "derived-ncct"
+
+_HU_SQUARED = 250.0**2
+_PAPER_FRAMES = 19
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of the networks and of the training.
+
+    Parameters
+    ----------
+    layers, filters, input_kernel, recurrent_kernel : int
+        K, f, *x and *h of the stacked network.
+    unet_filters : int
+        Of the U-Net's first level.
+    size : (int, int, int)
+        Sub-volumes of the stacked network: slices, rows, columns.
+    rival_size : (int, int, int)
+        The same for the networks that take time points as channels.
+    epochs, batches, batch : int
+        The paper's iterations, batches in each, sub-volumes in each of these.
+    """
+
+    layers: int = 2
+    filters: int = 64
+    input_kernel: int = 3
+    recurrent_kernel: int = 3
+    unet_filters: int = 32
+    size: tuple[int, int, int] = (32, 32, 32)
+    rival_size: tuple[int, int, int] = (128, 128, 128)
+    epochs: int = 1500
+    batches: int = 50
+    batch: int = 2
+    learning_rate: float = 1e-3
+
+
+PRESETS = {
+    "paper": Preset(),
+    "lite": Preset(
+        filters=16, unet_filters=16, size=(16, 48, 48), rival_size=(16, 64, 64),
+        epochs=60, batches=25,
+    ),
+}  # fmt: skip
+
+
+class DerivedNcct(LightningModule):
+    """Mean squared error of a network's image, within the weights, by RMSProp.
+
+    Parameters
+    ----------
+    network : Module
+        From frames of shape ``(batch, time, z, y, x)`` to an image of shape ``(batch, z, y, x)``.
+    learning_rate : float
+    """
+
+    def __init__(self, network: nn.Module, learning_rate: float) -> None:
+        super().__init__()
+        self.network = network
+        self.learning_rate = learning_rate
+
+    def training_step(self, batch: Batch) -> torch.Tensor:
+        """Loss of a batch; logged in HU²."""
+        loss = self._loss(batch)
+        self.log("train_mse_hu2", loss.detach() * _HU_SQUARED, prog_bar=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Loss of a sub-volume of a validation patient, in HU²."""
+        loss = self._loss(batch) * _HU_SQUARED
+        self.log(MONITORED, loss, prog_bar=True, batch_size=1, sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """RMSProp with the paper's constants."""
+        return torch.optim.RMSprop(
+            self.network.parameters(), lr=self.learning_rate, alpha=0.9, eps=1e-6
+        )
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        frames, target, weight = batch
+        error = (self.network(frames) - target).square()
+        mean: torch.Tensor = (error * weight).sum() / weight.sum().clamp(min=1)
+        return mean
+
+
+def build(model: Model, preset: Preset) -> nn.Module:
+    """A network with its first weights."""
+    if model == "conv-lstm":
+        return StackedConvLstm(
+            preset.layers, preset.filters, preset.input_kernel, preset.recurrent_kernel
+        )
+    if model == "unet-3d":
+        return UNet3d(_PAPER_FRAMES, preset.unet_filters)
+    return NieNetwork(_PAPER_FRAMES)
+
+
+def run_folder(runs: Path, model: Model, experiment: Experiment) -> Path:
+    """Where a model's run is kept."""
+    return runs / model / experiment
+
+
+def train(
+    pairs: Path,
+    runs: Path,
+    *,
+    model: Model = "conv-lstm",
+    preset: Preset = PRESETS["lite"],
+    experiment: Experiment = "a",
+    time_budget_s: float | None = None,
+    precision: Precision = "32-true",
+    device: str = "auto",
+    workers: int = 0,
+) -> Progress:
+    """Train one model, or go on with it.
+
+    Parameters
+    ----------
+    pairs, runs : Path
+        Folders of the cases and of the runs.
+    model, preset, experiment
+        What to train; B needs A's best checkpoint.
+    time_budget_s, precision, device
+        As of :class:`training.fit.Plan`.
+    workers : int
+        Processes that draw sub-volumes.
+    """
+    stacked = model == "conv-lstm"
+    drawing = Drawing(
+        preset.size if stacked else preset.rival_size, preset.batch, preset.batches,
+        None if stacked else _PAPER_FRAMES, seed=int(experiment == "b"),
+    )  # fmt: skip
+    chosen = _chosen(load_split(pairs, "train"), experiment)
+    data = PairData(chosen, load_split(pairs, "validation"), drawing, workers)
+    module = DerivedNcct(build(model, preset), preset.learning_rate)
+    if experiment == "b":
+        load_best(module, run_folder(runs, model, "a"))
+    plan = Plan(
+        run_folder(runs, model, experiment), preset.epochs,
+        time_budget_s=time_budget_s, precision=precision, device=device,
+    )  # fmt: skip
+    return fit(module, data, plan)
+
+
+def _chosen(pairs: list[Pair], experiment: Experiment) -> list[Pair]:
+    """The patients that an experiment trains on.
+
+    Raises
+    ------
+    ValueError
+        Experiment A has none.
+    """
+    if experiment == "b":
+        return pairs
+    healthy = [pair for pair in pairs if not pair.case.pathology]
+    if not healthy:
+        raise ValueError("all training patients have pathology; experiment A needs others")
+    return healthy
