@@ -27,11 +27,32 @@ from training.simulate.ct.scan import paired_ncct
 from training.simulate.pathology.patient import Case, make_patient
 from training.simulate.scanner import SCANNERS, Scanner
 
-_THICKNESSES_MM = (2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 8.0, 10.0)
-_COVERED_MM = 96.0
 _BLOOD_SHARE = 0.6
 _TRUTH = ("ncct", "brain", "ich", "core", "artery", "vein")
+_FEWEST_SLICES = 4
 _HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Sizes of the scans.
+
+    Parameters
+    ----------
+    matrix : int
+        Rows and columns.
+    slices : int
+        How many there are at most.
+    thicknesses_mm : tuple of float
+        One of these is drawn.
+    covered_mm : float
+        How much of the head is scanned at most.
+    """
+
+    matrix: int = 256
+    slices: int = 16
+    thicknesses_mm: tuple[float, ...] = (2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 8.0, 10.0)
+    covered_mm: float = 96.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +71,8 @@ class Request:
         Vendor.
     pathology : bool
         With a stroke or blood, and with faults of the scan.
-    matrix, slices : int
-        Rows and columns; how many slices there are at most.
+    grid : Grid
+        Sizes.
     """
 
     folder: Path
@@ -59,8 +80,7 @@ class Request:
     seed: int
     scanner: Scanner
     pathology: bool
-    matrix: int
-    slices: int
+    grid: Grid
 
     @property
     def name(self) -> str:
@@ -72,9 +92,8 @@ def simulate_pairs(
     folder: Path,
     counts: Mapping[str, int],
     seed: int,
+    grid: Grid,
     *,
-    matrix: int = 256,
-    slices: int = 16,
     processes: int = 1,
 ) -> Iterator[str]:
     """Simulate what is not there yet; yields the names of the cases as they get ready.
@@ -87,15 +106,15 @@ def simulate_pairs(
         How many patients.
     seed : int
         Decides all of them.
-    matrix, slices : int
-        Rows and columns; how many slices there are at most.
+    grid : Grid
+        Sizes.
     processes : int
         Patients at a time, 2 GB each.
     """
     requests = [
         Request(
             folder, split, own, SCANNERS[number % len(SCANNERS)],
-            number // len(SCANNERS) % 2 > 0, matrix, slices,
+            number // len(SCANNERS) % 2 > 0, grid,
         )
         for split, count in counts.items()
         for number, own in enumerate(anatomy_seeds(seed, split, count))
@@ -130,10 +149,11 @@ def simulate_pair(request: Request) -> Pair:
         hemorrhage=None if blood else "none",
     )
     patient = make_patient(person_case, cached_anatomy(person_case.person, None))
-    thickness = float(rng.choice(_THICKNESSES_MM))
+    grid = request.grid
+    thickness = float(rng.choice(grid.thicknesses_mm))
     sizes: dict[str, Any] = {
-        "matrix": request.matrix,
-        "slices": max(4, min(request.slices, round(_COVERED_MM / thickness))),
+        "matrix": grid.matrix,
+        "slices": max(_FEWEST_SLICES, min(grid.slices, round(grid.covered_mm / thickness))),
         "thickness_mm": thickness,
     }
     protocol = draw_ctp_protocol(seed, request.scanner, cohort, **sizes)

@@ -6,6 +6,7 @@ without pathology; B goes on from A's best checkpoint with all patients. Voxels 
 outside the cranial cavity do not count: the result is not used there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from inference.networks.nie import NieNetwork
 from inference.networks.unet_3d import UNet3d
 from training.fit import MONITORED, Plan, Precision, Progress, fit, load_best
 from training.pairs.pair import Pair
+from training.pairs.simulated import Grid
 from training.pairs.subvolumes import Batch, Drawing, PairData, load_split
 
 Model = Literal["conv-lstm", "unet-3d", "nie"]
@@ -35,6 +37,10 @@ class Preset:
 
     Parameters
     ----------
+    patients : dict of split to int
+        How many are simulated.
+    grid : Grid
+        Sizes of their scans.
     layers, filters, input_kernel, recurrent_kernel : int
         K, f, *x and *h of the stacked network.
     unet_filters : int
@@ -47,6 +53,8 @@ class Preset:
         The paper's iterations, batches in each, sub-volumes in each of these.
     """
 
+    patients: Mapping[str, int]
+    grid: Grid
     layers: int = 2
     filters: int = 64
     input_kernel: int = 3
@@ -61,8 +69,12 @@ class Preset:
 
 
 PRESETS = {
-    "paper": Preset(),
+    "paper": Preset(
+        patients={"train": 97, "validation": 16, "test": 100, "shifted": 24},
+        grid=Grid(matrix=512, slices=320, thicknesses_mm=(0.5,), covered_mm=160.0),
+    ),
     "lite": Preset(
+        patients={"train": 40, "validation": 8, "test": 24, "shifted": 24}, grid=Grid(),
         filters=16, unet_filters=16, size=(16, 48, 48), rival_size=(16, 64, 64),
         epochs=60, batches=25,
     ),

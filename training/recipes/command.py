@@ -1,0 +1,112 @@
+"""``strokenode train``: the recipes, each with its presets."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from training.fit import Progress
+
+app = typer.Typer(no_args_is_help=True, help="Train the networks.")
+console = Console(stderr=True)
+
+
+class PresetName(StrEnum):
+    """Choices of ``--preset``."""
+
+    PAPER = "paper"
+    LITE = "lite"
+
+
+class ModelName(StrEnum):
+    """Choices of ``--model``."""
+
+    CONV_LSTM = "conv-lstm"
+    UNET_3D = "unet-3d"
+    NIE = "nie"
+
+
+class ExperimentName(StrEnum):
+    """Choices of ``--experiment``."""
+
+    A = "a"
+    B = "b"
+
+
+class PrecisionName(StrEnum):
+    """Choices of ``--precision``."""
+
+    FULL = "32-true"
+    HALF = "16-mixed"
+    BRAIN_HALF = "bf16-mixed"
+
+
+@app.callback()
+def train() -> None:
+    """Train the networks."""
+
+
+@app.command("derived-ncct")
+def derived_ncct(
+    pairs: Annotated[Path, typer.Option(help="Folder of the prepared cases.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the runs: checkpoints and logs.")],
+    model: Annotated[
+        ModelName, typer.Option(help="The stacked network or one of its rivals.")
+    ] = ModelName.CONV_LSTM,
+    preset: Annotated[PresetName, typer.Option(help="Sizes.")] = PresetName.LITE,
+    experiment: Annotated[
+        ExperimentName,
+        typer.Option(help="a: patients without pathology; b: go on from a with all."),
+    ] = ExperimentName.A,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Simulate the preset's patients first.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of simulated patients.")] = 1,
+    time_budget: Annotated[
+        float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
+    ] = None,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Mixed precision.")
+    ] = PrecisionName.BRAIN_HALF,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Patients prepared at a time.")
+    ] = 1,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that draw.")] = 0,
+) -> None:  # fmt: skip
+    """Train derived head CT (van de Leemput et al. 2020), or go on with it."""
+    from training.pairs.simulated import simulate_pairs
+    from training.recipes.derived_ncct import PRESETS, train
+
+    sizes = PRESETS[preset.value]
+    if simulate:
+        with Bar(console=console) as bar:
+            made = simulate_pairs(pairs, sizes.patients, seed, sizes.grid, processes=processes)
+            total = sum(sizes.patients.values())
+            for _name in bar.track(made, total=total, description="patients"):
+                pass
+    try:
+        progress = train(
+            pairs, runs, model=model.value, preset=sizes, experiment=experiment.value,
+            time_budget_s=time_budget, precision=precision.value, device=device, workers=workers,
+        )  # fmt: skip
+    except (FileNotFoundError, ValueError) as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from None
+    print(told(progress))
+
+
+def told(progress: "Progress") -> str:
+    """How far a run has come, in one line."""
+    best = "no validation yet" if progress.loss is None else (
+        f"best validation loss {progress.loss:.4g} ({progress.best.name if progress.best else '-'})"
+    )  # fmt: skip
+    return (
+        f"{progress.epochs_done} of {progress.epochs} epochs, "
+        f"{100 * progress.fraction:.1f} % of the preset; {best}"
+    )
