@@ -69,7 +69,7 @@ def compare_paired(first: Values, second: Values, alpha: float = 0.05) -> Paired
     ValueError
         The lists differ in length or have scores that are not finite.
     """
-    one, other = _finite_scores(first, "first"), _finite_scores(second, "second")
+    one, other = finite_scores(first, "first"), finite_scores(second, "second")
     if len(one) != len(other):
         raise ValueError(f"{len(one)} first and {len(other)} second scores; expected pairs")
     count, differences = len(one), one - other
@@ -177,7 +177,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _finite_scores(scores: Values, name: str) -> FloatArray:
+def finite_scores(scores: Values, name: str) -> FloatArray:
     """Scores as an array of shape ``(case,)``; ValueError where they are not finite numbers."""
     numbers = np.asarray(scores, np.float64)
     if numbers.ndim != 1:
@@ -368,7 +368,7 @@ def _variance(placements: FloatArray) -> float:
 
 def _labelled(labels: Labels, scores: Values, least: int = 1) -> tuple[BoolArray, FloatArray]:
     """Which cases are positive, and their scores; ``least`` cases of each class are needed."""
-    marks, numbers = np.asarray(labels), _finite_scores(scores, "ROC")
+    marks, numbers = np.asarray(labels), finite_scores(scores, "ROC")
     if marks.shape != numbers.shape:
         raise ValueError(f"labels of shape {marks.shape} for {len(numbers)} scores; expected pairs")
     if not np.isin(marks, (0, 1)).all():
