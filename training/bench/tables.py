@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from training.bench.motion import MotionRow
 from training.bench.patients import AUTOMATIC, EngineSummary, PatientRow
 from training.bench.phantom import PhantomRow
 from training.bench.speed import SpeedRow, StageRow
+from training.evaluate.tables import Table, number
 
 AIM_R_CBF, AIM_DICE = 0.75, 0.80
 _R_CBF = (
@@ -26,33 +25,28 @@ def make_table(name: str, rows: Sequence[Any]) -> Table:
 def phantom_table(rows: Sequence[PhantomRow]) -> Table:
     """Table of the engines on the phantom."""
     noise = ", ".join(sorted({f"{row.noise_hu:g}" for row in rows}))
-    table = Table(
-        "engine", "tuned for", "residue", "r CBF", "r CBV", "r MTT", "r Tmax", "CBF", "CBV", "MTT",
-        "Tmax", "s",
-        title="Digital reference phantom, delays 0-3 s: Pearson's r and mean absolute error",
-        caption=f"{rows[0].voxels} voxels per residue function, noise {noise} HU before smoothing; "
-        "errors in mL/100 g/min, mL/100 g and s; Tmax where MTT is up to 8 s; CBV is the same "
-        "quotient of areas for all",
+    return Table(
+        "Digital reference phantom, delays 0-3 s: Pearson's r and mean absolute error",
+        ("engine", "tuned for", "residue", "r CBF", "r CBV", "r MTT", "r Tmax", "CBF", "CBV", "MTT",
+         "Tmax", "s"),
+        [
+            (
+                row.engine, row.tuned, row.shape,
+                *(number(r, 3) for r in (row.r.cbf, row.r.cbv, row.r.mtt, row.r.tmax)),
+                *map(number, (row.error.cbf, row.error.cbv, row.error.mtt, row.error.tmax)),
+                number(row.seconds),
+            )
+            for row in rows
+        ],
+        f"{rows[0].voxels} voxels per residue function, noise {noise} HU before smoothing; errors "
+        "in mL/100 g/min, mL/100 g and s; Tmax where MTT is up to 8 s; CBV is the same quotient of "
+        "areas for all",
     )  # fmt: skip
-    for row in rows:
-        table.add_row(
-            row.engine, row.tuned, row.shape,
-            *(f"{r:.3f}" for r in (row.r.cbf, row.r.cbv, row.r.mtt, row.r.tmax)),
-            *(f"{e:.2f}" for e in (row.error.cbf, row.error.cbv, row.error.mtt, row.error.tmax)),
-            f"{row.seconds:.2f}",
-        )  # fmt: skip
-    return table
 
 
 def patients_table(rows: Sequence[PatientRow]) -> Table:
     """Table of the automatic analysis and the best of dcmri, patient by patient."""
-    table = Table(
-        "seed", "scanner", "HU", "moved mm", "true mL", "found mL", "r CBF", "tissue",
-        "shown", "Dice", "s", "dcmri: r CBF", "tissue", "shown", "Dice", "not analysed",
-        title="Simulated patients: the automatic analysis",
-        caption="dcmri is given true poses, brain and arterial input; its best tolerance is chosen "
-        f"for each patient and number; {_R_CBF}",
-    )  # fmt: skip
+    cells = []
     for row in (row for row in rows if row.engine == AUTOMATIC):
         theirs = [o for o in rows if o.seed == row.seed and o.engine.startswith("dcmri")]
         best = [
@@ -61,75 +55,76 @@ def patients_table(rows: Sequence[PatientRow]) -> Table:
                 *((o.r_cbf, o.r_cbf_tissue, o.r_cbf_shown, o.dice) for o in theirs), strict=True
             )
         ]
-        table.add_row(
-            str(row.seed), row.scanner, f"{row.noise_hu:.1f}", f"{row.displacement_mm:.1f}",
-            f"{row.truth_ml:.0f}", _number(row.found_ml, 0), _number(row.r_cbf),
-            _number(row.r_cbf_tissue), _number(row.r_cbf_shown), _number(row.dice),
-            f"{row.seconds:.1f}",
-            *map(_number, best), row.reason,
-        )  # fmt: skip
-    return table
+        cells.append((
+            str(row.seed), row.scanner, number(row.noise_hu, 1), number(row.displacement_mm, 1),
+            number(row.truth_ml, 0), number(row.found_ml, 0), number(row.r_cbf),
+            number(row.r_cbf_tissue), number(row.r_cbf_shown), number(row.dice),
+            number(row.seconds, 1), *map(number, best), row.reason,
+        ))  # fmt: skip
+    return Table(
+        "Simulated patients: the automatic analysis",
+        ("seed", "scanner", "HU", "moved mm", "true mL", "found mL", "r CBF", "tissue", "shown",
+         "Dice", "s", "dcmri: r CBF", "tissue", "shown", "Dice", "not analysed"),
+        cells,
+        "dcmri is given true poses, brain and arterial input; its best tolerance is chosen for "
+        f"each patient and number; {_R_CBF}",
+    )  # fmt: skip
 
 
 def summary_table(rows: Sequence[EngineSummary]) -> Table:
     """Table of medians over the patients, with what is aimed at."""
-    table = Table(
-        "engine", "tuned for", "analysed", "r CBF", "tissue", "shown", "Dice of Tmax > 6 s",
-        "mL without lesion", "s",
-        title="Simulated patients, medians",
-        caption="all but the automatic analysis are given true poses, brain and arterial input; "
-        f"tuned: the tolerance that is best for all patients together; {_R_CBF}",
+    cells = [
+        (
+            row.engine, row.tuned, f"{row.analysed} of {row.patients}", number(row.r_cbf),
+            number(row.r_cbf_tissue), number(row.r_cbf_shown), number(row.dice),
+            number(row.false_ml, 1), number(row.seconds),
+        )
+        for row in rows
+    ]  # fmt: skip
+    aim = (f"aim of {AUTOMATIC}", "", "", *3 * (number(AIM_R_CBF),), number(AIM_DICE), "", "")
+    return Table(
+        "Simulated patients, medians",
+        ("engine", "tuned for", "analysed", "r CBF", "tissue", "shown", "Dice of Tmax > 6 s",
+         "mL without lesion", "s"),
+        [*cells, (), aim],
+        "all but the automatic analysis are given true poses, brain and arterial input; tuned: the "
+        f"tolerance that is best for all patients together; {_R_CBF}",
     )  # fmt: skip
-    for row in rows:
-        table.add_row(
-            row.engine, row.tuned, f"{row.analysed} of {row.patients}", _number(row.r_cbf),
-            _number(row.r_cbf_tissue), _number(row.r_cbf_shown), _number(row.dice),
-            _number(row.false_ml, 1),
-            f"{row.seconds:.2f}",
-        )  # fmt: skip
-    table.add_section()
-    table.add_row(
-        f"aim of {AUTOMATIC}", "", "", *3 * (f"{AIM_R_CBF:.2f}",), f"{AIM_DICE:.2f}", "", ""
-    )
-    return table
 
 
 def speed_table(rows: Sequence[SpeedRow]) -> Table:
     """Table of the times of deconvolution."""
-    table = Table(
-        "engine", "s", "of osvd's",
-        title=f"Deconvolution of {rows[0].voxels} voxels of brain, {rows[0].samples} samples",
-        caption=f"medians; aim: osvd in {AIM_DECONVOLUTION_S:g} s on 2 cores",
-    )  # fmt: skip
-    for row in rows:
-        table.add_row(row.engine, f"{row.seconds:.2f}", f"{row.relative:.2f}")
-    return table
+    return Table(
+        f"Deconvolution of {rows[0].voxels} voxels of brain, {rows[0].samples} samples",
+        ("engine", "s", "of osvd's"),
+        [(row.engine, number(row.seconds), number(row.relative)) for row in rows],
+        f"medians; aim: osvd in {AIM_DECONVOLUTION_S:g} s on 2 cores",
+    )
 
 
 def motion_table(rows: Sequence[MotionRow]) -> Table:
     """Table of the registrations."""
-    table = Table(
-        "engine", "head", "frames", "dropped", "moved mm", "error mm", "worst mm", "s to register",
-        "s to correct",
-        title="Motion: distance of the brain from its true place",
-        caption="error: median over frames, on a still head what was invented; aim: "
+    return Table(
+        "Motion: distance of the brain from its true place",
+        ("engine", "head", "frames", "dropped", "moved mm", "error mm", "worst mm",
+         "s to register", "s to correct"),
+        [
+            (
+                row.engine, row.head, str(row.frames), str(row.dropped), number(row.moved_mm),
+                number(row.median_mm, 3), number(row.worst_mm, 3), number(row.register_s, 1),
+                number(row.correct_s, 1),
+            )
+            for row in rows
+        ],
+        "error: median over frames, on a still head what was invented; aim: "
         f"{AIM_MOTION_MM:g} mm, and {AIM_MOTION_S:g} s for both steps on 2 cores",
     )  # fmt: skip
-    for row in rows:
-        table.add_row(
-            row.engine, row.head, str(row.frames), str(row.dropped), f"{row.moved_mm:.2f}",
-            f"{row.median_mm:.3f}", f"{row.worst_mm:.3f}", f"{row.register_s:.1f}",
-            _number(row.correct_s, 1),
-        )  # fmt: skip
-    return table
 
 
 def stages_table(rows: Sequence[StageRow]) -> Table:
     """Table of the stages of the analysis."""
-    table = Table("stage", "s", title="Stages of the whole analysis", caption="medians")
-    for row in rows:
-        table.add_row(row.stage, f"{row.seconds:.2f}")
-    return table
+    cells = [(row.stage, number(row.seconds)) for row in rows]
+    return Table("Stages of the whole analysis", ("stage", "s"), cells, "medians")
 
 
 _MAKERS: dict[str, Callable[[Sequence[Any]], Table]] = {
@@ -140,7 +135,3 @@ _MAKERS: dict[str, Callable[[Sequence[Any]], Table]] = {
     "motion": motion_table,
     "stages": stages_table,
 }
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+
+from training.evaluate.tables import Table, number
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -118,51 +119,47 @@ def _reference_object(path: Path) -> "list[Pair]":
 
 def patient_table(outcomes: "list[Outcome]") -> Table:
     """Table of the analysis of simulated patients."""
-    table = Table(
-        "seed", "scanner", "noise", "moved mm", "flaw", "Tmax > 6 s", "Dice", "core", "Dice",
-        "side", "warnings", "s",
-        title="perfusion of simulated patients",
-        caption="noise of a voxel: HU, on MR percent of the brain's signal; volumes in mL: found / "
-        "found without noise and motion / simulated truth",
-    )  # fmt: skip
+    rows = []
     for o in outcomes:
         volumes = [_volumes(o, name) for name in ("hypoperfused", "core")]
-        table.add_row(
-            str(o.seed), o.scanner, f"{o.noise:.1f}", f"{o.displacement_mm:.1f}", o.flaw,
-            volumes[0], _number(o.hypoperfused_dice), volumes[1], _number(o.core_dice),
+        rows.append((
+            str(o.seed), o.scanner, number(o.noise, 1), number(o.displacement_mm, 1), o.flaw,
+            volumes[0], number(o.hypoperfused_dice), volumes[1], number(o.core_dice),
             f"{o.side or '-'}/{o.true_side or '-'}",
-            shortened(o.reason) if o.reason else " ".join(o.warnings), f"{o.seconds:.1f}",
-        )  # fmt: skip
-    return table
+            shortened(o.reason) if o.reason else " ".join(o.warnings), number(o.seconds, 1),
+        ))  # fmt: skip
+    return Table(
+        "perfusion of simulated patients",
+        ("seed", "scanner", "noise", "moved mm", "flaw", "Tmax > 6 s", "Dice", "core", "Dice",
+         "side", "warnings", "s"),
+        rows,
+        "noise of a voxel: HU, on MR percent of the brain's signal; volumes in mL: found / found "
+        "without noise and motion / simulated truth",
+    )  # fmt: skip
 
 
 def summary_table(summary: "Summary") -> Table:
     """Table of the summary, with what is aimed at."""
-    table = Table("over all patients", "measured", "aim")
     right, sided = summary.sides_right
-    table.add_row("analysed", f"{summary.analysed} of {summary.patients}", "")
-    table.add_row(
-        "volume error, median and 90th percentile", _pair(summary.volume_error), "0.15 0.40"
-    )
-    table.add_row("core error, median and 90th percentile", _pair(summary.core_error), "0.15 0.40")
-    table.add_row("Dice of Tmax > 6 s, median", _number(summary.hypoperfused_dice), "0.80")
-    table.add_row("Dice of core, median", _number(summary.core_dice), "0.70")
-    table.add_row("side right", f"{right} of {sided}", "all")
-    table.add_row("mL without a lesion, median", _number(summary.false_ml), "3")
+    rows = [
+        ("analysed", f"{summary.analysed} of {summary.patients}", ""),
+        ("volume error, median and 90th percentile", _pair(summary.volume_error), "0.15 0.40"),
+        ("core error, median and 90th percentile", _pair(summary.core_error), "0.15 0.40"),
+        ("Dice of Tmax > 6 s, median", number(summary.hypoperfused_dice), "0.80"),
+        ("Dice of core, median", number(summary.core_dice), "0.70"),
+        ("side right", f"{right} of {sided}", "all"),
+        ("mL without a lesion, median", number(summary.false_ml), "3"),
+    ]
     for code in summary.precision:
-        both = f"{_number(summary.precision[code])} {_number(summary.recall[code])}"
-        table.add_row(f"warning {code}, precision and recall", both, "0.90 0.90")
-    table.add_row("seconds of an analysis, median", f"{summary.seconds:.1f}", "")
-    return table
+        both = f"{number(summary.precision[code])} {number(summary.recall[code])}"
+        rows.append((f"warning {code}, precision and recall", both, "0.90 0.90"))
+    rows.append(("seconds of an analysis, median", number(summary.seconds, 1), ""))
+    return Table("over all patients", ("", "measured", "aim"), rows)
 
 
 def _volumes(outcome: "Outcome", name: str) -> str:
     three = (outcome.found, outcome.reference, outcome.truth)
-    return "/".join(_whole(None if one is None else getattr(one, name)) for one in three)
-
-
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
+    return "/".join(number(None if one is None else getattr(one, name), 0) for one in three)
 
 
 def shortened(words: str, most: int = 40) -> str:
@@ -170,48 +167,48 @@ def shortened(words: str, most: int = 40) -> str:
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
 def _pair(values: tuple[float, float] | None) -> str:
-    return "-" if values is None else f"{values[0]:.2f} {values[1]:.2f}"
+    return "-" if values is None else f"{number(values[0])} {number(values[1])}"
 
 
 def phantom_table(rows: "list[Agreement]") -> Table:
     """Table of agreement with the digital reference phantom."""
     from training.evaluate.perfusion_phantom import SMOOTHING_VOXELS
 
-    table = Table(
-        "engine", "residue", "noise HU", "r CBF", "r CBV", "r MTT", "r Tmax", "MTT ≤ 8 s",
-        "CBF %/s", "Tmax s/s",
-        title="Digital reference phantom: CBF 2.5-87.5, CBV 1-5, MTT 3.4-24 s, delay 0-3 s",
-        caption=f"noise of a voxel, before a Gaussian of {SMOOTHING_VOXELS:g} voxels in the plane "
-        "and principal components over time; slopes against delay",
+    return Table(
+        "Digital reference phantom: CBF 2.5-87.5, CBV 1-5, MTT 3.4-24 s, delay 0-3 s",
+        ("engine", "residue", "noise HU", "r CBF", "r CBV", "r MTT", "r Tmax", "MTT ≤ 8 s",
+         "CBF %/s", "Tmax s/s"),
+        [
+            (
+                row.engine, row.shape, f"{row.noise_hu:g}",
+                *(
+                    number(r, 3)
+                    for r in (row.r_cbf, row.r_cbv, row.r_mtt, row.r_tmax, row.r_tmax_resolved)
+                ),
+                f"{row.cbf_percent_per_s:+.2f}", number(row.tmax_per_s),
+            )
+            for row in rows
+        ],
+        f"noise of a voxel, before a Gaussian of {SMOOTHING_VOXELS:g} voxels in the plane and "
+        "principal components over time; slopes against delay",
     )  # fmt: skip
-    for row in rows:
-        correlations = (row.r_cbf, row.r_cbv, row.r_mtt, row.r_tmax, row.r_tmax_resolved)
-        table.add_row(
-            row.engine, row.shape, f"{row.noise_hu:g}", *(f"{value:.3f}" for value in correlations),
-            f"{row.cbf_percent_per_s:+.2f}", f"{row.tmax_per_s:.2f}",
-        )  # fmt: skip
-    return table
 
 
 def osipi_table(rows: "list[OsipiAgreement]") -> Table:
     """Table of agreement with OSIPI's reference object."""
     from training.evaluate.osipi import CBF_TOLERANCE, CBV_TOLERANCE, RELATIVE_TOLERANCE
 
-    table = Table(
-        "engine", "within tolerance", "within half of it", "CBF error", "CBV error",
-        title="OSIPI's DSC reference object",
-        caption=f"tolerance: CBF ±{CBF_TOLERANCE:g} mL/100 mL/min and CBV ±{CBV_TOLERANCE:g} "
-        f"mL/100 mL, each + {RELATIVE_TOLERANCE:.0%}; errors: means of the absolute values",
+    return Table(
+        "OSIPI's DSC reference object",
+        ("engine", "within tolerance", "within half of it", "CBF error", "CBV error"),
+        [
+            (
+                row.engine, *(f"{count} of {row.pairs}" for count in (row.within, row.within_half)),
+                number(row.cbf_error, 1), number(row.cbv_error),
+            )
+            for row in rows
+        ],
+        f"tolerance: CBF ±{CBF_TOLERANCE:g} mL/100 mL/min and CBV ±{CBV_TOLERANCE:g} mL/100 mL, "
+        f"each + {RELATIVE_TOLERANCE:.0%}; errors: means of the absolute values",
     )  # fmt: skip
-    for row in rows:
-        counts = (row.within, row.within_half)
-        table.add_row(
-            row.engine, *(f"{count} of {row.pairs}" for count in counts),
-            f"{row.cbf_error:.1f}", f"{row.cbv_error:.2f}",
-        )  # fmt: skip
-    return table

@@ -1,13 +1,12 @@
 """Pictures of simulated patients: what a reader sees, and the curves and spectra behind it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from training.pictures import Image, Panel, montage, save_png
 from training.simulate.arrays import BoolArray, Float32Array, stream
 from training.simulate.ct.kernels import KERNELS
 from training.simulate.ct.noise import radial_frequency, unit_noise
@@ -32,19 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Image = npt.NDArray[Any]
-_BRAIN_WINDOW = (0.0, 80.0)
 _STAINS = ("calcification", "hyperdense_artery", "contrast_staining", "metal")
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One image of a montage, with its window and colours."""
-
-    title: str
-    image: Image
-    window: tuple[float, float] = _BRAIN_WINDOW
-    colours: str = "gray"
 
 
 def write_figures(
@@ -78,7 +65,7 @@ def write_figures(
             progress(name)
         path = folder / name
         figure = make(seed)
-        figure.savefig(path, dpi=70, metadata={"Software": ""})
+        save_png(figure, path)
         plt.close(figure)
         paths.append(path)
     return paths
@@ -93,7 +80,7 @@ def ncct_figure(seed: int) -> "Figure":
     acute = {kind: acute_seeds(kind, seed, 2) for kind in kinds}
     rows += [[_blood_panel(kind, acute[kind][row]) for kind in kinds] for row in range(2)]
     rows.append([_early_panel(seed, 8.0), *(_mimic_panel(name, seed) for name in _STAINS)])
-    return _montage(rows)
+    return montage(rows)
 
 
 def ctp_figure(seed: int) -> "Figure":
@@ -104,7 +91,7 @@ def ctp_figure(seed: int) -> "Figure":
         side: Literal["L", "R"] = "L" if number % 2 else "R"
         case = Case(seed + number, stroke=occlusion or "none", side=side, mimics=())
         rows.append(_ctp_panels(make_patient(case), str(occlusion or "no stroke")))
-    return _montage(rows)
+    return montage(rows)
 
 
 def mr_figure(seed: int) -> "Figure":
@@ -114,7 +101,7 @@ def mr_figure(seed: int) -> "Figure":
         for number, occlusion in enumerate((Occlusion.M1, Occlusion.M2_SUPERIOR))
     ]
     cases.append(_transformed(seed))
-    return _montage([_mr_panels(make_patient(case)) for case in cases])
+    return montage([_mr_panels(make_patient(case)) for case in cases])
 
 
 def curves_figure(seed: int) -> "Figure":
@@ -126,24 +113,6 @@ def curves_figure(seed: int) -> "Figure":
     _plot_ct_curves(axes[0], patient)
     _plot_mr_curves(axes[1], patient)
     _plot_spectra(axes[2], seed)
-    return figure
-
-
-def _montage(rows: Sequence[Sequence[Panel]]) -> "Figure":
-    import matplotlib.pyplot as plt
-
-    columns = max(len(row) for row in rows)
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(2.6 * columns, 2.8 * len(rows)), squeeze=False,
-        facecolor="black", layout="constrained",
-    )  # fmt: skip
-    for axis in axes.ravel():
-        axis.set_axis_off()
-    for row, row_axes in zip(rows, axes, strict=True):
-        for panel, axis in zip(row, row_axes, strict=False):
-            low, high = panel.window
-            axis.imshow(panel.image, cmap=panel.colours, vmin=low, vmax=high)
-            axis.set_title(panel.title, color="white", fontsize=9)
     return figure
 
 

@@ -48,5 +48,5 @@ def test_the_automatic_analysis_comes_last_with_the_aims() -> None:
     found = summarise_patients(rows)
     assert [row.engine for row in found][-1] == AUTOMATIC
     table = make_table("summary", found)
-    assert [list(column.cells)[-1] for column in table.columns][3:7] == [*3 * ["0.75"], "0.80"]
-    assert make_table("patients", rows).row_count == 1
+    assert list(table.rows[-1])[3:7] == [*3 * ["0.75"], "0.80"]
+    assert len(make_table("patients", rows).rows) == 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.pictures import Panel, montage
 from training.simulate import figures
 from training.simulate.anatomy.build import build_anatomy
 from training.simulate.anatomy.person import draw_person
@@ -143,8 +144,8 @@ def test_the_montage_of_head_ct_has_every_kind_of_blood_twice(
 ) -> None:
     import matplotlib.pyplot as plt
 
-    def panel(name: object, *_: object) -> figures.Panel:
-        return figures.Panel(str(name), np.zeros((8, 8)))
+    def panel(name: object, *_: object) -> Panel:
+        return Panel(str(name), np.zeros((8, 8)))
 
     for name in ("_blood_panel", "_mimic_panel", "_early_panel"):
         monkeypatch.setattr(figures, name, panel)
@@ -193,7 +194,7 @@ def test_pictures_of_the_same_seed_are_the_same(
 ) -> None:
     def small(seed: int) -> Any:
         image = np.random.default_rng(seed).normal(40, 10, (32, 32))
-        return figures._montage([[figures.Panel("a", image)], [figures.Panel("b", image)]])
+        return montage([[Panel("a", image)], [Panel("b", image)]])
 
     for name in ("ncct_figure", "ctp_figure", "mr_figure", "curves_figure"):
         monkeypatch.setattr(figures, name, small)
