@@ -1,27 +1,39 @@
 """The training loop that all recipes share: Lightning with checkpoints, a time budget and logs.
 
-A run is a folder: ``last.ckpt`` to go on from, ``best-*.ckpt`` chosen on validation patients,
-``metrics.csv`` and TensorBoard's events. The same call goes on with a run that was interrupted or
-whose time was up. Under torchrun every process calls it, and the batches are shared out (DDP).
+A run is a folder: ``last.ckpt`` to go on from, ``best-*.ckpt`` chosen on validation patients, and
+for each call ``logs/N`` with ``metrics.csv`` and TensorBoard's events. The same call goes on with a
+run that was interrupted or whose time was up. Under torchrun every process calls it, and the
+batches are shared out (DDP).
 """
 
-import datetime as dt
+import logging
 import os
+import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 MONITORED = "validation_loss"
 """What a module logs for its best checkpoint to be chosen by."""
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
+Module = TypeVar("Module", bound=LightningModule)
+
 _LAST = "last.ckpt"
+# Going on in the same folder is meant, sub-volumes are drawn faster than they are learned from, and
+# the last is between Lightning and torch.
+_EXPECTED = (
+    "Checkpoint directory .* exists and is not empty",
+    ".* does not have many workers",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class Plan:
         Rounds, counted from the start of the run; a validation follows every ``validate_every``.
     validate_every : int
     time_budget_s : float or None
-        Stop after that long, with a checkpoint to go on from.
+        Stop before that many seconds are over, but after an epoch at least, with a checkpoint to go
+        on from.
     precision : str
         Lightning's.
     device : str
@@ -72,9 +85,36 @@ class Progress:
         return self.epochs_done / self.epochs
 
 
+class TimeBudget(Callback):
+    """Stop after the last epoch that ends in time, if each takes as long as the longest one did.
+
+    Parameters
+    ----------
+    seconds : float or None
+        None: never.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._began = self._epoch_began = time.monotonic()
+        self._longest = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the time."""
+        self._epoch_began = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop if another epoch would be too long."""
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._epoch_began)
+        if self.seconds is not None and now + self._longest > self._began + self.seconds:
+            trainer.should_stop = True
+
+
 def fit(module: LightningModule, data: LightningDataModule, plan: Plan) -> Progress:
     """Train, or go on training, until the plan is done or its time is up."""
     plan.folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     seed_everything(plan.seed, workers=True, verbose=False)
     best = ModelCheckpoint(
         dirpath=plan.folder, filename="best-{epoch}", monitor=MONITORED, save_last=True,
@@ -88,26 +128,35 @@ def fit(module: LightningModule, data: LightningDataModule, plan: Plan) -> Progr
         strategy="ddp" if "WORLD_SIZE" in os.environ else "auto",
         precision=plan.precision,
         max_epochs=plan.epochs,
-        max_time=None if plan.time_budget_s is None else dt.timedelta(seconds=plan.time_budget_s),
         check_val_every_n_epoch=plan.validate_every,
         num_sanity_val_steps=0,
+        log_every_n_steps=1,
         reload_dataloaders_every_n_epochs=1,
-        logger=[
-            CSVLogger(plan.folder, name="", version=""),
-            TensorBoardLogger(plan.folder, name="", version=""),
-        ],
-        callbacks=[best, RichProgressBar()],
+        logger=_loggers(plan.folder),
+        callbacks=[best, RichProgressBar(), TimeBudget(plan.time_budget_s)],
         default_root_dir=plan.folder,
         enable_model_summary=False,
     )
     last = plan.folder / _LAST
-    trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    with warnings.catch_warnings():
+        for expected in _EXPECTED:
+            warnings.filterwarnings("ignore", expected)
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     chosen = Path(best.best_model_path) if best.best_model_path else None
     loss = None if best.best_model_score is None else float(best.best_model_score)
     return Progress(trainer.current_epoch, plan.epochs, chosen, loss)
 
 
-def load_best(module: LightningModule, folder: Path) -> LightningModule:
+def _loggers(folder: Path) -> list[Logger]:
+    """New logs beside those of earlier calls."""
+    number = len(list((folder / "logs").glob("*")))
+    return [
+        CSVLogger(folder, name="logs", version=str(number)),
+        TensorBoardLogger(folder, name="logs", version=str(number)),
+    ]
+
+
+def load_best(module: Module, folder: Path) -> Module:
     """Give a module the weights of a run's best checkpoint.
 
     Raises

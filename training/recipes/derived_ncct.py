@@ -98,13 +98,13 @@ class DerivedNcct(LightningModule):
 
     def training_step(self, batch: Batch) -> torch.Tensor:
         """Loss of a batch; logged in HU²."""
-        loss = self._loss(batch)
+        loss = self.loss(batch)
         self.log("train_mse_hu2", loss.detach() * _HU_SQUARED, prog_bar=True, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch) -> None:
         """Loss of a sub-volume of a validation patient, in HU²."""
-        loss = self._loss(batch) * _HU_SQUARED
+        loss = self.loss(batch) * _HU_SQUARED
         self.log(MONITORED, loss, prog_bar=True, batch_size=1, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -113,7 +113,8 @@ class DerivedNcct(LightningModule):
             self.network.parameters(), lr=self.learning_rate, alpha=0.9, eps=1e-6
         )
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Mean squared error within the weights, in the network's scale."""
         frames, target, weight = batch
         error = (self.network(frames) - target).square()
         mean: torch.Tensor = (error * weight).sum() / weight.sum().clamp(min=1)

@@ -1,0 +1,116 @@
+from dataclasses import replace
+from itertools import pairwise
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.derived_ncct.frames import to_hu
+from tests.training.pairs.tiny import tiny_pair
+from training.pairs.subvolumes import (
+    Drawing,
+    PairData,
+    SubVolumes,
+    ValidationSubVolumes,
+    cut_out,
+    eroded_cavity,
+    with_frames,
+)
+
+DRAWING = Drawing(size=(4, 12, 12), batch=2, batches=6)
+sizes = st.integers(1, 9)
+
+
+@given(st.tuples(sizes, sizes, sizes), st.tuples(sizes, sizes, sizes), st.randoms())
+def test_a_part_holds_its_centre_and_has_its_size(
+    shape: tuple[int, int, int], size: tuple[int, int, int], random: Random
+) -> None:
+    volume = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    centre = [random.randint(0, n - 1) for n in shape]
+    part = cut_out(volume, centre, size)
+    assert part.shape == size
+    assert volume[tuple(centre)] in part
+    padded = cut_out(np.ones(shape, np.float32), centre, size, outside=0.0)
+    assert padded.sum() == np.prod(np.minimum(shape, size))
+
+
+def test_parts_of_frames_keep_their_time_points() -> None:
+    pair = tiny_pair()
+    part = cut_out(pair.ctp, (3, 12, 12), (4, 8, 8))
+    assert part.shape == (8, 4, 8, 8)
+    np.testing.assert_array_equal(part, pair.ctp[:, 1:5, 8:16, 8:16].astype(np.float32))
+
+
+def test_batches_are_decided_by_seed_epoch_and_number() -> None:
+    pairs = [tiny_pair("one", seed=1), tiny_pair("two", seed=2)]
+    first, again, later = (SubVolumes(pairs, DRAWING, epoch) for epoch in (3, 3, 4))
+    assert len(first) == 6
+    for one, other in zip(first[2], again[2], strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(first[2][1], later[2][1])
+    assert not torch.equal(first[2][1], first[3][1])
+
+
+def test_targets_belong_to_their_frames_and_weights_to_the_inside() -> None:
+    pair = tiny_pair()
+    frames, target, weight = SubVolumes([pair], DRAWING, 0)[0]
+    assert frames.shape[0] == target.shape[0] == weight.shape[0] == 2
+    assert target.shape == weight.shape == (2, 4, 12, 12)
+    assert set(weight.ravel().tolist()) <= {0.0, 1.0}
+    assert weight.mean() > 0.3
+    difference = to_hu(frames[:, 0].numpy()) - to_hu(target.numpy())
+    inside = weight.numpy() > 0
+    assert np.median(difference[inside]) == pytest.approx(-14, abs=3)
+
+
+def test_training_draws_all_the_first_and_some_time_points() -> None:
+    drawing = replace(DRAWING, batches=60, batch=1, size=(2, 4, 4))
+    counts = [len(SubVolumes([tiny_pair()], drawing, 0)[k][0][0]) for k in range(60)]
+    assert max(counts) == 8
+    assert min(counts) <= 2
+    assert counts.count(8) >= 20
+    assert len(set(counts)) >= 5
+
+
+def test_networks_that_need_it_always_get_their_number() -> None:
+    data = SubVolumes([tiny_pair(frames=8)], replace(DRAWING, frames=19), 0)
+    assert {len(data[k][0][0]) for k in range(6)} == {19}
+    fixed = ValidationSubVolumes([tiny_pair(frames=8)], replace(DRAWING, frames=19), 0)
+    assert fixed[0][0].shape == (1, 19, 4, 12, 12)
+
+
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_time_points_are_interpolated_or_averaged(there: int, wanted: int) -> None:
+    frames = np.linspace(0, 1, there, dtype=np.float32).reshape(-1, 1, 1, 1)
+    found = with_frames(frames, wanted).ravel()
+    assert len(found) == wanted
+    assert all(a <= b + 1e-6 for a, b in pairwise(found))
+    if there >= wanted:
+        assert found.min() >= 0
+        assert found.max() <= 1
+    elif there > 1:
+        np.testing.assert_allclose(found, np.linspace(0, 1, wanted), atol=1e-5)
+
+
+def test_the_rim_is_left_out_in_the_plane_only() -> None:
+    pair = tiny_pair()
+    inside = eroded_cavity(pair)
+    cavity = pair.masks["cavity"]
+    assert inside.any(axis=(1, 2)).all()
+    assert (inside & ~cavity).sum() == 0
+    assert 0.5 < inside.sum() / cavity.sum() < 0.95
+    thin = replace(pair, masks={**pair.masks, "cavity": np.eye(24, dtype=bool)[None].repeat(6, 0)})
+    np.testing.assert_array_equal(eroded_cavity(thin), thin.masks["cavity"])
+
+
+def test_validation_is_the_same_every_time_and_has_all_time_points() -> None:
+    data = PairData([tiny_pair()], [tiny_pair("v", split="validation", seed=5)], DRAWING)
+    first, second = (list(data.val_dataloader()) for _ in range(2))
+    assert len(first) == 2
+    for one, other in zip(first, second, strict=True):
+        assert one[0].shape[:2] == (1, 8)
+        for a, b in zip(one, other, strict=True):
+            assert torch.equal(a, b)

@@ -1,0 +1,118 @@
+"""Training of derived head CT on patients of a few thousand voxels."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.training.pairs.tiny import tiny_folder
+from training.fit import Plan, fit, load_best
+from training.pairs.subvolumes import Drawing, PairData, load_split
+from training.recipes import derived_ncct
+from training.recipes.command import app
+from training.recipes.derived_ncct import PRESETS, DerivedNcct, build, run_folder, train
+
+TINY = replace(
+    PRESETS["lite"], filters=3, unet_filters=2, size=(4, 12, 12), rival_size=(4, 12, 12),
+    epochs=3, batches=4,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("pairs"))
+
+
+def column(run: Path, name: str) -> list[float]:
+    with (run / "logs" / "0" / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def test_it_learns_and_keeps_what_validates_best(pairs: Path, tmp_path: Path) -> None:
+    preset = replace(TINY, epochs=8, batches=15, filters=6)
+    progress = train(pairs, tmp_path, preset=preset, device="cpu")
+    assert progress.fraction == 1
+    run = run_folder(tmp_path, "conv-lstm", "a")
+    losses = column(run, "validation_loss")
+    assert len(losses) == 8
+    assert min(losses) < 0.5 * losses[0]
+    assert progress.loss == pytest.approx(min(losses), rel=1e-4)
+    assert list(run.glob("logs/0/events.out.tfevents.*"))
+    module = load_best(DerivedNcct(build("conv-lstm", preset), 1e-3), run)
+    data = PairData(
+        load_split(pairs, "train"), load_split(pairs, "validation"),
+        Drawing(preset.size, preset.batch, preset.batches),
+    )  # fmt: skip
+    with torch.no_grad():
+        errors = [float(module.loss(batch)) * 250**2 for batch in data.val_dataloader()]
+    assert sum(errors) / len(errors) == pytest.approx(min(losses), rel=1e-3)
+
+
+@pytest.mark.parametrize("model", ["unet-3d", "nie"])
+def test_rivals_train_by_the_same_words(model: str, pairs: Path, tmp_path: Path) -> None:
+    progress = train(pairs, tmp_path, model=model, preset=TINY, device="cpu")  # type: ignore[arg-type]
+    assert progress.epochs_done == 3
+    assert progress.best is not None
+
+
+def test_b_goes_on_from_the_best_of_a_with_all_patients(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileNotFoundError, match="train first"):
+        train(pairs, tmp_path, preset=TINY, experiment="b", device="cpu")
+    train(pairs, tmp_path, preset=TINY, device="cpu")
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def record(module: DerivedNcct, data: PairData, plan: Plan) -> object:
+        seen.append((len(data.train), next(module.network.parameters()).detach().clone()))
+        return fit(module, data, plan)
+
+    monkeypatch.setattr(derived_ncct, "fit", record)
+    train(pairs, tmp_path, preset=TINY, experiment="b", device="cpu")
+    best = load_best(
+        DerivedNcct(build("conv-lstm", TINY), 1e-3), run_folder(tmp_path, "conv-lstm", "a")
+    )
+    ((count, weights),) = seen
+    assert count == 4
+    assert torch.equal(weights, next(best.parameters()))
+
+
+def test_a_run_goes_on_where_its_time_was_up(pairs: Path, tmp_path: Path) -> None:
+    long = replace(TINY, epochs=4)
+    short = train(pairs, tmp_path, preset=long, device="cpu", time_budget_s=0.001)
+    assert short.epochs_done == 1
+    whole = train(pairs, tmp_path, preset=long, device="cpu")
+    assert whole.fraction == 1
+    again = train(pairs, tmp_path, preset=long, device="cpu")
+    assert again.epochs_done == 4
+    run = run_folder(tmp_path, "conv-lstm", "a")
+    assert sorted(path.name for path in (run / "logs").iterdir()) == ["0", "1", "2"]
+
+
+def test_the_command_says_how_far_it_is(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "lite", TINY)
+    words = ["derived-ncct", "--pairs", str(pairs), "--runs", str(tmp_path), "--device", "cpu"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 epochs, 100.0 % of the preset; best validation loss" in result.output
+    result = CliRunner().invoke(app, [*words[:2], str(tmp_path / "none"), *words[3:]])
+    assert result.exit_code == 2
+    assert "no case of split 'train'" in " ".join(result.output.split())
+
+
+def test_a_needs_patients_without_pathology(pairs: Path, tmp_path: Path) -> None:
+    for pair in load_split(pairs, "train"):
+        replace(pair, case=replace(pair.case, pathology=True)).save(tmp_path / "ill")
+    with pytest.raises(ValueError, match="experiment A needs others"):
+        train(tmp_path / "ill", tmp_path / "runs", preset=TINY, device="cpu")
+
+
+def test_presets_are_the_papers_sizes() -> None:
+    paper = PRESETS["paper"]
+    assert sum(p.numel() for p in build("conv-lstm", paper).parameters()) == 2_669_121
+    assert (paper.epochs, paper.batches, paper.batch, paper.size) == (1500, 50, 2, (32, 32, 32))
