@@ -89,6 +89,41 @@ def perfusion(
         wide.print(summary_table(summary))
 
 
+@app.command("derived-ncct")
+def derived_ncct(
+    pairs: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Prepared cases.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")],
+    output: Annotated[Path, typer.Option(help="Folder for tables (text, CSV) and figures.")],
+    preset: Annotated[Literal["paper", "lite"], typer.Option(help="Sizes of the networks.")] = (
+        "lite"
+    ),
+    experiment: Annotated[Literal["a", "b"], typer.Option(help="Which run.")] = "a",
+    split: Annotated[
+        list[str] | None, typer.Option(help="Patients: test and shifted by default.")
+    ] = None,
+) -> None:
+    """Compare derived head CT with its rivals on test patients (van de Leemput et al. 2020)."""
+    from training.evaluate.derived_ncct import baselines, measure_bias, score_pairs
+    from training.evaluate.derived_ncct_report import write_report
+    from training.pairs.subvolumes import load_split
+    from training.recipes.derived_ncct import PRESETS, trained_methods
+
+    try:
+        bias = measure_bias(load_split(pairs, "train"))
+        chosen = [pair for name in split or ("test", "shifted") for pair in load_split(pairs, name)]
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error), param_hint="--pairs") from None
+    methods = {**baselines(bias), **trained_methods(runs, PRESETS[preset], experiment)}
+    scores = []
+    with Progress(console=console) as bar:
+        total = len(chosen) * len(methods)
+        for one in bar.track(score_pairs(chosen, methods), total=total, description="patients"):
+            scores.append(one)
+    wide = Console(width=max(console.width, 200))
+    for table in write_report(scores, "conv-lstm", output):
+        wide.print(table)
+
+
 class Record:
     """What has been measured so far, as lines ``{"kind": …, fields}`` of a file.
 

@@ -9,19 +9,22 @@ outside the cranial cavity do not count: the result is not used there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from torch import nn
 
+from inference.derived_ncct.frames import to_hu, to_network
 from inference.networks.conv_lstm import StackedConvLstm
 from inference.networks.nie import NieNetwork
 from inference.networks.unet_3d import UNet3d
+from training.evaluate.derived_ncct import Derive, Float32Array
 from training.fit import MONITORED, Plan, Precision, Progress, fit, load_best
-from training.pairs.pair import Pair
+from training.pairs.pair import BoolArray, Pair
 from training.pairs.simulated import Grid
-from training.pairs.subvolumes import Batch, Drawing, PairData, load_split
+from training.pairs.subvolumes import Batch, Drawing, PairData, load_split, with_frames
 
 Model = Literal["conv-lstm", "unet-3d", "nie"]
 Experiment = Literal["a", "b"]
@@ -29,6 +32,8 @@ NAME = "derived-ncct"
 
 _HU_SQUARED = 250.0**2
 _PAPER_FRAMES = 19
+_OUTSIDE_HU = -1024.0
+_MARGIN = 12  # pixels around the cavity
 
 
 @dataclass(frozen=True)
@@ -193,3 +198,51 @@ def _chosen(pairs: list[Pair], experiment: Experiment) -> list[Pair]:
     if not healthy:
         raise ValueError("all training patients have pathology; experiment A needs others")
     return healthy
+
+
+def as_method(module: DerivedNcct, frames: int | None) -> Derive:
+    """A trained network as a method of :mod:`training.evaluate.derived_ncct`.
+
+    Parameters
+    ----------
+    module : DerivedNcct
+    frames : int or None
+        How many time points the network takes; None: any number.
+    """
+    network = module.network.eval()
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def derive(data: Float32Array, cavity: BoolArray) -> Float32Array:
+        box = tuple(slice(a, b) for a, b in _box(cavity))
+        given = data if frames is None else with_frames(data, frames)
+        image = np.full(cavity.shape, _OUTSIDE_HU, np.float32)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = network(torch.from_numpy(to_network(given[(slice(None), *box)]))[None])
+        image[box] = to_hu(found[0].float().numpy())
+        return image
+
+    return derive
+
+
+def _box(cavity: BoolArray) -> list[tuple[int, int]]:
+    """All slices, and the rows and columns that the cavity takes, with a margin."""
+    box = [(0, len(cavity))]
+    for axis in (1, 2):
+        used = np.flatnonzero(cavity.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append(
+            (max(0, int(used[0]) - _MARGIN), min(cavity.shape[axis], int(used[-1]) + 1 + _MARGIN))
+        )
+    return box
+
+
+def trained_methods(runs: Path, preset: Preset, experiment: Experiment) -> dict[str, Derive]:
+    """The networks that have been trained, by name."""
+    found = {}
+    for model in get_args(Model):
+        folder = run_folder(runs, model, experiment)
+        if not list(folder.glob("best-*.ckpt")):
+            continue
+        module = load_best(DerivedNcct(build(model, preset), preset.learning_rate), folder)
+        found[model] = as_method(module, None if model == "conv-lstm" else _PAPER_FRAMES)
+    return found
