@@ -125,7 +125,7 @@ def fit(module: LightningModule, data: LightningDataModule, plan: Plan) -> Progr
         accelerator=plan.device,
         devices=devices,
         num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // devices,
-        strategy="ddp" if "WORLD_SIZE" in os.environ else "auto",
+        strategy="ddp_find_unused_parameters_true" if "WORLD_SIZE" in os.environ else "auto",
         precision=plan.precision,
         max_epochs=plan.epochs,
         check_val_every_n_epoch=plan.validate_every,

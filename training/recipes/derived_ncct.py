@@ -99,12 +99,19 @@ class DerivedNcct(LightningModule):
     def __init__(self, network: nn.Module, learning_rate: float) -> None:
         super().__init__()
         self.network = network
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.learning_rate = learning_rate
 
     def training_step(self, batch: Batch) -> torch.Tensor:
         """Loss of a batch; logged in HU²."""
         loss = self.loss(batch)
-        self.log("train_mse_hu2", loss.detach() * _HU_SQUARED, prog_bar=True, on_epoch=True)
+        self.log(
+            "train_mse_hu2",
+            loss.detach() * _HU_SQUARED,
+            prog_bar=True,
+            on_epoch=True,
+            sync_dist=True,
+        )
         return loss
 
     def validation_step(self, batch: Batch) -> None:
@@ -210,7 +217,6 @@ def as_method(module: DerivedNcct, frames: int | None) -> Derive:
         How many time points the network takes; None: any number.
     """
     network = module.network.eval()
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def derive(data: Float32Array, cavity: BoolArray) -> Float32Array:

@@ -1,6 +1,8 @@
 """Training of derived head CT on patients of a few thousand voxels."""
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 from tests.training.pairs.tiny import tiny_folder
+from tests.training.recipes import two_processes
+from tests.training.recipes.tiny import TINY
 from training.fit import Plan, fit, load_best
 from training.pairs.subvolumes import Drawing, PairData, load_split
 from training.recipes import derived_ncct
 from training.recipes.command import app
 from training.recipes.derived_ncct import PRESETS, DerivedNcct, build, run_folder, train
-
-TINY = replace(
-    PRESETS["lite"], filters=3, unet_filters=2, size=(4, 12, 12), rival_size=(4, 12, 12),
-    epochs=3, batches=4,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +115,17 @@ def test_presets_are_the_papers_sizes() -> None:
     paper = PRESETS["paper"]
     assert sum(p.numel() for p in build("conv-lstm", paper).parameters()) == 2_669_121
     assert (paper.epochs, paper.batches, paper.batch, paper.size) == (1500, 50, 2, (32, 32, 32))
+
+
+def test_processes_of_torchrun_share_the_batches(pairs: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        two_processes.__file__, str(pairs), str(tmp_path),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = run_folder(tmp_path, "conv-lstm", "a")
+    with (run / "logs" / "0" / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert max(steps) == TINY.epochs * TINY.batches // 2 - 1
+    assert list(run.glob("best-*.ckpt"))
