@@ -101,6 +101,11 @@ def derived_ncct(
     split: Annotated[
         list[str] | None, typer.Option(help="Patients: test and shifted by default.")
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the network and what was measured as a model."),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Of that model.")] = "0.1.0",
 ) -> None:
     """Compare derived head CT with its rivals on test patients (van de Leemput et al. 2020)."""
     from training.evaluate.derived_ncct import baselines, measure_bias, score_pairs
@@ -122,6 +127,13 @@ def derived_ncct(
     wide = Console(width=max(console.width, 200))
     for table in write_report(scores, "conv-lstm", output):
         wide.print(table)
+    if export:
+        from training.recipes.derived_ncct import training_pairs
+        from training.recipes.derived_ncct_export import export as write
+
+        seen = training_pairs(pairs, experiment)
+        manifest = write(runs, export, PRESETS[preset], experiment, seen, scores, version)
+        console.print(f"{export}: {manifest.name} {manifest.version}, {manifest.trained_on}")
 
 
 class Record:

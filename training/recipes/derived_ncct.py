@@ -179,8 +179,9 @@ def train(
         preset.size if stacked else preset.rival_size, preset.batch, preset.batches,
         None if stacked else _PAPER_FRAMES, seed=int(experiment == "b"),
     )  # fmt: skip
-    chosen = _chosen(load_split(pairs, "train"), experiment)
-    data = PairData(chosen, load_split(pairs, "validation"), drawing, workers)
+    data = PairData(
+        training_pairs(pairs, experiment), load_split(pairs, "validation"), drawing, workers
+    )
     module = DerivedNcct(build(model, preset), preset.learning_rate)
     if experiment == "b":
         load_best(module, run_folder(runs, model, "a"))
@@ -191,7 +192,7 @@ def train(
     return fit(module, data, plan)
 
 
-def _chosen(pairs: list[Pair], experiment: Experiment) -> list[Pair]:
+def training_pairs(folder: Path, experiment: Experiment) -> list[Pair]:
     """The patients that an experiment trains on.
 
     Raises
@@ -199,6 +200,7 @@ def _chosen(pairs: list[Pair], experiment: Experiment) -> list[Pair]:
     ValueError
         Experiment A has none.
     """
+    pairs = load_split(folder, "train")
     if experiment == "b":
         return pairs
     healthy = [pair for pair in pairs if not pair.case.pathology]

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from inference.networks.conv_lstm import StackedConvLstm
+from inference.weights import read_manifest, read_tensors
 from tests.training.pairs.tiny import BIAS_HU, NOISE_HU, tiny_folder, tiny_pair
 from training.evaluate import derived_ncct
 from training.evaluate.command import app
@@ -125,7 +127,16 @@ def test_the_command_compares_what_was_trained(
     pairs = tiny_folder(tmp_path / "pairs")
     train(pairs, tmp_path / "runs", preset=tiny, device="cpu")
     train(pairs, tmp_path / "runs", preset=tiny, device="cpu", model="nie")
-    words = ["derived-ncct", "--pairs", pairs, "--runs", tmp_path / "runs", "--output", tmp_path]
+    words: list[object] = [
+        "derived-ncct",
+        "--pairs",
+        pairs,
+        "--runs",
+        tmp_path / "runs",
+        "--output",
+        tmp_path,
+    ]
+    words += ["--export", tmp_path / "model"]
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     (path,) = tmp_path.glob("derived-head-ct-test-*.csv")
@@ -134,6 +145,12 @@ def test_the_command_compares_what_was_trained(
     assert methods == [*BASELINES, "conv-lstm", "nie"]
     assert (tmp_path / "shifted-pathology-mse.png").exists()
     assert derived_ncct.DATA_RANGE_HU == 250
+    manifest = read_manifest(tmp_path / "model")
+    assert manifest.simulated
+    assert manifest.trained_on == "2 simulated patients (2 ge), 0 of them with pathology"
+    assert set(manifest.measured) == {"test, pathology", "shifted, pathology"}
+    network = StackedConvLstm(**manifest.settings)  # type: ignore[arg-type]
+    network.load_state_dict(read_tensors(tmp_path / "model", manifest))
     result = CliRunner().invoke(app, [str(word) for word in (*words, "--split", "none")])
     assert result.exit_code == 2
     assert "no case of split 'none'" in " ".join(result.output.split())
