@@ -1,5 +1,6 @@
 """Small models with first weights, stored as shipped ones are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,9 +12,17 @@ TRAINED_ON = "nothing at all"
 
 
 def write_derived_ncct(
-    folder: Path, *, seed: int = 0, filters: int = 2, simulated: bool = True, **about: object
+    folder: Path,
+    about: Mapping[str, object] | None = None,
+    *,
+    seed: int = 0,
+    filters: int = 2,
+    simulated: bool = True,
 ) -> Manifest:
-    """A network of derived head CT; equal arguments give equal weights."""
+    """A network of derived head CT; equal arguments give equal weights.
+
+    ``about`` replaces what its manifest says.
+    """
     torch.manual_seed(seed)
     settings = {"layers": 2, "filters": filters, "input_kernel": 3, "recurrent_kernel": 3}
     stated: dict[str, object] = {
@@ -22,7 +31,7 @@ def write_derived_ncct(
         "measured": {},
     }  # fmt: skip
     tensors = StackedConvLstm(2, filters, 3, 3).state_dict()
-    return write_model(folder, tensors, stated | about)
+    return write_model(folder, tensors, stated | dict(about or {}))
 
 
 def damage(folder: Path) -> None:

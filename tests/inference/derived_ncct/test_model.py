@@ -48,7 +48,7 @@ def test_a_loaded_model_is_kept_until_it_changes(tmp_path: Path) -> None:
 def test_a_model_of_another_kind_is_refused(
     tmp_path: Path, about: dict[str, object], words: str
 ) -> None:
-    write_derived_ncct(tmp_path, **about)
+    write_derived_ncct(tmp_path, about)
     with pytest.raises(WeightsError, match=words):
         load_model(tmp_path, "cpu")
 
