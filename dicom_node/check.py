@@ -6,6 +6,9 @@ from dicom_node.config import Config
 from dicom_node.errors import NodeError
 from dicom_node.receive.spool import Spool
 from dicom_node.send.scu import echo
+from inference.errors import WeightsError
+from inference.pipelines import all_pipelines
+from inference.weights import verify
 
 _ECHO_TIMEOUT_S = 10.0
 
@@ -19,6 +22,7 @@ def run_checks(config: Config, *, echo: bool = True) -> Iterator[Check]:
     yield _device(config)
     for name in config.enabled_pipelines():
         yield f"pipeline {name}", True, "enabled"
+        yield from _models(config, name)
     if echo:
         for peer in config.destinations():
             yield _echo(config, peer.name)
@@ -43,6 +47,20 @@ def _device(config: Config) -> Check:
         return "device", True, resolve_device(config.device.use)
     except ValueError as error:
         return "device", False, str(error)
+
+
+def _models(config: Config, name: str) -> Iterator[Check]:
+    """The trained models of a pipeline: which they are, or what is wrong with them."""
+    pipeline = all_pipelines()[name]
+    for folder in pipeline.models(config.pipeline_settings(name)) if pipeline.models else ():
+        try:
+            manifest = verify(folder)
+        except WeightsError as error:
+            yield f"weights of {name}", False, str(error)
+            continue
+        version = f"{manifest.name} {manifest.version}, {manifest.sha256[:12]}…"
+        trained_on = manifest.parameters["weights_trained_on"]
+        yield f"weights of {name}", True, f"{version}, trained on {trained_on}"
 
 
 def _echo(config: Config, name: str) -> Check:

@@ -211,9 +211,9 @@ def _save(data: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
 
 def write_png(written: list[WrittenObject], folder: Path) -> None:
     """Every page among the written objects as ``ROLE_NUMBER.png``, the DICOM file's pixels."""
-    folder.mkdir()
     for item in written:
         if item.sop_class_uid == SecondaryCaptureImageStorage:
+            folder.mkdir(exist_ok=True)
             Image.fromarray(dcmread(item.path).pixel_array).save(folder / f"{item.path.stem}.png")
 
 

@@ -233,17 +233,20 @@ class Assembler:
             if job.pipeline not in serving:
                 queue.supersede(session, job)
         for name in serving:
+            pipeline = all_pipelines()[name]
+            parameters = self.config.pipeline_settings(name).model_dump(mode="json")
             job_or_none = queue.create(
                 session,
                 queue.JobRequest(
                     study_uid=row.study_uid,
                     acquisition_key=row.key,
                     pipeline=name,
-                    version=all_pipelines()[name].version,
+                    version=pipeline.version,
                     inputs=look.uids,
-                    parameters=self.config.pipeline_settings(name).model_dump(mode="json"),
+                    parameters=parameters,
                     peer=row.peer,
                     refusal=refusal,
+                    weights=pipeline.weights_sha256(parameters),
                 ),
             )
             if job_or_none is not None:

@@ -1,5 +1,6 @@
 """One pipeline on one set of images: load, run, and turn every expected failure into a result."""
 
+import logging
 import sys
 import time
 from dataclasses import replace
@@ -9,10 +10,12 @@ import psutil
 
 from inference.dicom.headers import FrameHeader
 from inference.dicom.reader import load_time_series, load_volume
-from inference.errors import InferenceError, NotAnalysable
+from inference.errors import InferenceError, NotAnalysable, WeightsError
 from inference.kinds import SeriesKind
 from inference.pipelines import Pipeline, PipelineSettings, Progress, RunContext
 from inference.results import PipelineResult, Status, Warning
+
+log = logging.getLogger(__name__)
 
 _OVER_TIME = (SeriesKind.CTP, SeriesKind.PWI)
 _LOADED = 0.1
@@ -49,7 +52,7 @@ def analyse(
     """Load the images and run a pipeline on them.
 
     A study that cannot be analysed comes back as a result with status ``not_analysed`` and the
-    reason; other errors are raised.
+    reason, a missing or damaged model as ``failed``; other errors are raised.
     """
     started = time.perf_counter()
     load = load_time_series if pipeline.accepts in _OVER_TIME else load_volume
@@ -61,6 +64,9 @@ def analyse(
             device, lambda stage, fraction: progress(stage, _LOADED + (1 - _LOADED) * fraction)
         )
         result = pipeline.run(images, settings, context)
+    except WeightsError as error:
+        log.error("%s: %s", pipeline.name, error)
+        return without_result(pipeline.name, pipeline.version, "failed", str(error), device)
     except InferenceError as error:
         refused = without_result(
             pipeline.name, pipeline.version, "not_analysed", str(error), device

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 from pydicom.uid import generate_uid
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
@@ -25,6 +26,7 @@ from dicom_node.errors import LeaseLost, NodeError
 from dicom_node.jobs.database import now
 from dicom_node.jobs.models import Instance, Job, OutboxItem
 from dicom_node.jobs.transitions import JOB, OUTBOX, JobState, OutboxState, advance
+from inference.pipelines import all_pipelines
 
 _UNSENT = (OutboxState.PENDING, OutboxState.SENDING)
 _LEFT_THE_NODE = (OutboxState.SENDING, OutboxState.SENT, OutboxState.COMMITTED)
@@ -36,7 +38,8 @@ class JobRequest:
     """A pipeline run that is wanted: what on, with which settings.
 
     ``refusal`` is the reason when the study is known not to be analysable (images missing, two
-    patients): the run then only writes the report that says so.
+    patients): the run then only writes the report that says so. ``weights`` are the checksums of
+    the models that the pipeline uses.
     """
 
     study_uid: str
@@ -48,11 +51,13 @@ class JobRequest:
     peer: str | None
     refusal: str | None = None
     priority: int = 0
+    weights: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """Equal for equal work: inputs, pipeline version, parameters and refusal."""
+        """Equal for equal work: inputs, pipeline version, parameters, refusal and weights."""
         document = [sorted(self.inputs), self.pipeline, self.version, self.parameters, self.refusal]
+        document += self.weights
         text = json.dumps(document, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -180,11 +185,21 @@ def rerun(session: Session, job_id: int) -> Job:
             peer=job.peer,
             refusal=job.refusal,
             priority=job.priority,
+            weights=_weights(job),
         ),
         again=True,
     )
     assert again is not None
     return again
+
+
+def _weights(job: Job) -> tuple[str, ...]:
+    """Checksums of the models that a job uses now; none where its pipeline is no longer there."""
+    pipeline = all_pipelines().get(job.pipeline)
+    try:
+        return pipeline.weights_sha256(job.parameters) if pipeline else ()
+    except ValidationError:  # settings of an earlier version; the run will say so
+        return ()
 
 
 def claim(session: Session, settings: Jobs) -> Job | None:

@@ -93,7 +93,8 @@ class Worker:
         try:
             result = self._analyse(job, progress)
             progress("write", 0.95)
-            self._finish(job, result, _EVENTS[result.status])
+            failure = result.reason if result.status == "failed" else None
+            self._finish(job, result, _EVENTS[result.status], failure)
         except LeaseLost:
             raise
         except (SystemExit, KeyboardInterrupt):  # the node is being stopped

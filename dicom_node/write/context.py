@@ -98,8 +98,11 @@ class WriteContext:
         The description says ``MR`` where the source is that, so that results of CT and MR in one
         study can be told apart, ``rev N`` from the second revision on, and lists the warnings. A
         role that is missing from the table gets a number and a name that are the same every time.
+        ``ROLE_PIPELINE`` of the table goes before ``ROLE``: several pipelines write reports into
+        one study.
         """
-        entry = self.table.get(role) or _unlisted(role)
+        own = self.table.get(f"{role}_{self.result.pipeline}")
+        entry = own or self.table.get(role) or _unlisted(role)
         added = " MR" if self.source.modality == "MR" else ""
         added += f" rev {self.run.revision}" if self.run.revision > 1 else ""
         base = plain(entry.description)[: _LO_LENGTH - len(added) - 4].rstrip() + added

@@ -16,6 +16,7 @@ from inference.results import DerivedImage, ParameterMap
 Float32Array = npt.NDArray[np.float32]
 
 _ST_LENGTH = 1024
+_LABELS = {"ncct": "NCCT"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +70,11 @@ class Layer:
 
 
 def image_layer(image: DerivedImage) -> Layer:
-    """A derived volume as a layer."""
-    averaged = any(word in image.description.lower() for word in ("mean", "average"))
+    """A derived volume as a layer; it is an average where its description begins with that."""
+    averaged = image.description.lower().startswith(("mean", "average"))
     return Layer(
         role=image.name,
-        label=plain(image.name.capitalize()),
+        label=_LABELS.get(image.name) or plain(image.name.capitalize()),
         data=image.data,
         geometry=image.geometry,
         window=image.window,

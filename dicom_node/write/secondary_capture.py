@@ -21,6 +21,7 @@ from dicom_node.write.modules import (
 )
 from dicom_node.write.quality_page import quality_page
 from dicom_node.write.summary_page import summary_pages
+from inference.results import PipelineResult
 
 
 def captures(
@@ -30,7 +31,10 @@ def captures(
 
     ``summary`` lies on the first derived image; ``maps`` shows those of CBF, CBV, MTT and Tmax
     that there are; ``quality`` comes where there are curves; then follows every map by itself.
+    Images alone, with nothing found on them, have no pages: they are read as they are.
     """
+    if _is_images_alone(context.result):
+        return
     if images:
         shown = _shown(images[0], maps)
         pages = summary_pages(images[0], shown, context)
@@ -46,6 +50,12 @@ def captures(
     for layer in maps:
         role = f"{layer.role}_colour"
         yield role, _series(role, map_pages(layer, context), layer, context)
+
+
+def _is_images_alone(result: PipelineResult) -> bool:
+    """Whether there is nothing to draw or to write on pages."""
+    found = result.measurements, result.findings, result.criteria
+    return not any((result.maps, result.segmentations, result.curves, *found))
 
 
 def _shown(image: Layer, maps: Sequence[Layer]) -> npt.NDArray[np.bool_]:

@@ -20,6 +20,7 @@ def _entry(number: int, description: str) -> SeriesEntry:
 
 DEFAULT_SERIES: dict[str, SeriesEntry] = {
     "report": _entry(9100, "StrokeNode report"),
+    "report_ctp_derived_ncct": _entry(9105, "StrokeNode derived NCCT report"),
     "summary": _entry(9101, "StrokeNode summary"),
     "maps": _entry(9102, "StrokeNode maps"),
     "quality": _entry(9103, "StrokeNode quality"),

@@ -4,9 +4,6 @@ What comes before, from images to a :class:`Scan`, differs: see
 :mod:`inference.perfusion.ct_analysis`.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,12 +39,12 @@ from inference.perfusion.result import (
     segmentations,
 )
 from inference.perfusion.settings import PerfusionSettings
-from inference.pipelines import RunContext
 from inference.preprocess.frames import Frames, resample
 from inference.preprocess.motion import correct_motion, estimate_motion
 from inference.preprocess.principal_components import keep_components
 from inference.preprocess.smoothing import smooth_curves
 from inference.results import Curve, DerivedImage, PipelineResult, Warning
+from inference.stages import StageClock
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -57,7 +54,7 @@ _LEAST_CONFIRMATION = 1.1
 _WIDEST_CONFIRMATION = 2.0
 # Wider kernels spread a vessel over the tissue beside it.
 _VESSEL_SMOOTHING_MM = 1.0
-_STAGES = {
+STAGES = {
     "motion": 0.0,
     "convert": 0.12,
     "resample": 0.15,
@@ -67,22 +64,7 @@ _STAGES = {
     "deconvolve": 0.55,
     "lesions": 0.9,
 }
-
-
-@dataclass
-class StageClock:
-    """Measures the stages of a run and reports them as progress."""
-
-    context: RunContext
-    timings_s: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the body of the ``with`` statement as ``name``."""
-        self.context.progress(name, _STAGES[name])
-        start = time.perf_counter()
-        yield
-        self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - start
+"""Stages of a perfusion analysis, with the fraction of it that is done when each begins."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from inference.dicom.volumes import TimeSeries
 from inference.geometry import Geometry
 from inference.perfusion.agent import IODINE
 from inference.perfusion.analysis import (
+    STAGES,
     Scan,
-    StageClock,
     acquired_baseline,
     analyse_scan,
     check_quality,
@@ -40,6 +40,7 @@ from inference.preprocess.masks import (
 from inference.preprocess.midplane import fit_midplane
 from inference.preprocess.morphology import erode
 from inference.results import DerivedImage, PipelineResult
+from inference.stages import StageClock
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -52,7 +53,7 @@ def analyse(
     series: TimeSeries, settings: CtpPerfusionSettings, context: RunContext
 ) -> PipelineResult:
     """Run all stages; see :func:`inference.pipelines.ctp_perfusion.run`."""
-    clock = StageClock(context)
+    clock = StageClock(context, STAGES)
     require_time_points(series, settings)
     still = hold_still(series, settings, clock)
     grid_s = common_times(still.series.times_s, settings.time_step_s, settings.max_duration_s)

@@ -14,8 +14,8 @@ from inference.errors import NotAnalysable
 from inference.perfusion import quality
 from inference.perfusion.agent import GADOLINIUM
 from inference.perfusion.analysis import (
+    STAGES,
     Scan,
-    StageClock,
     acquired_baseline,
     analyse_scan,
     check_quality,
@@ -47,6 +47,7 @@ from inference.preprocess.midplane import fit_midplane
 from inference.preprocess.morphology import erode
 from inference.preprocess.mr_masks import brain_tissue, intracranial_space
 from inference.results import DerivedImage, PipelineResult
+from inference.stages import StageClock
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -91,7 +92,7 @@ def analyse(
     series: TimeSeries, settings: PwiPerfusionSettings, context: RunContext
 ) -> PipelineResult:
     """Run all stages; see :func:`inference.pipelines.pwi_perfusion.run`."""
-    clock = StageClock(context)
+    clock = StageClock(context, STAGES)
     require_time_points(series, settings)
     if series.echo_time_s is None:
         raise NotAnalysable(

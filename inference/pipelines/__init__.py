@@ -6,15 +6,18 @@ version; heavy imports happen inside ``run``.
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from inference.dicom.volumes import TimeSeries, Volume
 from inference.kinds import SeriesKind
 from inference.results import PipelineResult
+from inference.weights import stated_sha256
 
 Progress = Callable[[str, float], None]
 
@@ -45,7 +48,8 @@ class Pipeline:
 
     ``run(images, settings, context)`` takes a :class:`TimeSeries` for kinds measured over time and
     a :class:`Volume` for the others, and raises :class:`inference.errors.NotAnalysable` when no
-    trustworthy result can be had.
+    trustworthy result can be had. ``models(settings)`` gives the folders of the models that it
+    uses.
     """
 
     name: str
@@ -54,6 +58,14 @@ class Pipeline:
     settings: type[PipelineSettings]
     run: Callable[..., PipelineResult]
     joins: SeriesKind | None = None
+    models: Callable[[Any], tuple[Path, ...]] | None = None
+
+    def weights_sha256(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Checksums of the models that are used with these settings; empty for a damaged one."""
+        if self.models is None:
+            return ()
+        folders = self.models(self.settings.model_validate(parameters))
+        return tuple(stated_sha256(folder) for folder in folders)
 
 
 _REGISTRY: dict[str, Pipeline] = {}
@@ -66,13 +78,14 @@ def pipeline(
     accepts: SeriesKind,
     settings: type[PipelineSettings],
     joins: SeriesKind | None = None,
+    models: Callable[[Any], tuple[Path, ...]] | None = None,
 ) -> Callable[[Callable[..., PipelineResult]], Callable[..., PipelineResult]]:
     """Register the decorated ``run`` function; a name that is taken raises ValueError."""
 
     def register(run: Callable[..., PipelineResult]) -> Callable[..., PipelineResult]:
         if name in _REGISTRY:
             raise ValueError(f"two pipelines are called {name!r}")
-        _REGISTRY[name] = Pipeline(name, version, accepts, settings, run, joins)
+        _REGISTRY[name] = Pipeline(name, version, accepts, settings, run, joins, models)
         return run
 
     return register

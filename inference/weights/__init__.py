@@ -39,10 +39,36 @@ class Manifest(BaseModel):
     measured: dict[str, dict[str, float]]
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
+    @property
+    def parameters(self) -> dict[str, str | float | int | bool]:
+        """What a result records of the model that made it, among its parameters.
+
+        Reports and images repeat ``weights_trained_on``; ``weights`` in the names tells them that
+        something learned is behind the result.
+        """
+        simulated = "simulated patients only: " if self.simulated else ""
+        return {
+            "weights_name": self.name,
+            "weights_version": self.version,
+            "weights_sha256": self.sha256,
+            "weights_trained_on": f"{simulated}{self.trained_on}",
+        }
+
 
 def shipped(name: str) -> Path:
-    """Folder of the model of that name which comes with the software."""
+    """Folder of the model of that name which comes with the software.
+
+    An absolute path is the folder of a model from elsewhere.
+    """
     return Path(__file__).parent / name
+
+
+def stated_sha256(folder: Path) -> str:
+    """The checksum in a model's manifest, empty where that is missing or damaged."""
+    try:
+        return read_manifest(folder).sha256
+    except WeightsError:
+        return ""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -74,6 +100,24 @@ def read_tensors(folder: Path, manifest: Manifest) -> "dict[str, torch.Tensor]":
     """
     from safetensors.torch import load
 
+    return load(_content(folder, manifest))
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest of a model whose weights are those that it was written for; needs no torch.
+
+    Raises
+    ------
+    WeightsError
+        Manifest or weights are missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    _content(folder, manifest)
+    return manifest
+
+
+def _content(folder: Path, manifest: Manifest) -> bytes:
+    """The bytes of the weights, checked."""
     path = folder / MODEL_FILE
     try:
         content = path.read_bytes()
@@ -85,7 +129,7 @@ def read_tensors(folder: Path, manifest: Manifest) -> "dict[str, torch.Tensor]":
             f"{path}: checksum {found[:12]}…, expected {manifest.sha256[:12]}…: the file was "
             "changed or damaged; install again"
         )
-    return load(content)
+    return content
 
 
 def write_model(

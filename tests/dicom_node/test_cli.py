@@ -98,7 +98,10 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--pipeline", "guess"], "--pipeline: unknown ['guess']; known are ['ctp_perfusion'"),
+        (
+            ["--pipeline", "guess"],
+            "--pipeline: unknown ['guess']; known are ['ctp_derived_ncct', ",
+        ),
         (["--method", "magic"], "--method: found 'magic'; allowed: auto, deconvolution, stm-dlp"),
         (["--method", "stm-dlp"], "this version has no such model; available: auto, "),
         (["--config", "missing.toml"], "missing.toml: no such file"),

@@ -127,7 +127,7 @@ def test_all_errors_at_once() -> None:
         "peers.0.ae_title": "no backslash",
         "peers.0.host": "found ''",
         "peers.1.port": "found 70000; allowed: at least 1, at most 65535",
-        "peers.1.pipelines.0": "found 'nothing'; allowed: a pipeline: ctp_perfusion",
+        "peers.1.pipelines.0": "found 'nothing'; allowed: a pipeline: ctp_derived_ncct, ",
         "peers.2.name": "found 'two words'",
         "peers.2.ae_title": "found nothing; it is required",
         "peers.2.host": "found nothing; it is required",
@@ -136,7 +136,7 @@ def test_all_errors_at_once() -> None:
         "pipelines.ctp_perfusion.kh": "found 9; allowed: at least 0.3, at most 1.5",
         "pipelines.ctp_perfusion.truncation": "a valid number",
         "pipelines.ctp_perfusion.typo": "unknown key; allowed: enabled, motion_correction, ",
-        "pipelines.unknown": "a pipeline: ctp_perfusion",
+        "pipelines.unknown": "a pipeline: ctp_derived_ncct, ctp_perfusion",
         "series": "number 9122 for cbf and cbv",
         "series.ncct.number": "at least 1",
         "series.ncct.description": "it is required",
@@ -232,7 +232,8 @@ def test_a_series_can_be_renamed_and_the_others_stay() -> None:
 
 
 def test_pipelines_can_be_switched_off() -> None:
-    assert Config().enabled_pipelines() == list(all_pipelines())
+    by_default = [name for name, entry in all_pipelines().items() if entry.settings().enabled]
+    assert Config().enabled_pipelines() == by_default == ["ctp_perfusion", "pwi_perfusion"]
     assert (
         "ctp_perfusion"
         not in parse({"pipelines": {"ctp_perfusion": {"enabled": False}}}).enabled_pipelines()

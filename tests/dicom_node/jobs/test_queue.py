@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,15 @@ def test_urgent_jobs_come_first_then_old_ones(database: Database) -> None:
     for item in wanted:
         create(database, item)
     assert [claim(database).acquisition_key for _ in wanted] == ["key 2", "key 3", "key 1", "key 4"]
+
+
+def test_other_weights_are_other_work(database: Database) -> None:
+    create(database, request())
+    for weights in (("a",), ("b",), ("b", "c")):
+        wanted = replace(request(), weights=weights)
+        create(database, wanted)
+        with database.write() as session:
+            assert queue.create(session, wanted) is None
 
 
 def test_two_workers_never_get_the_same_job(database: Database) -> None:
