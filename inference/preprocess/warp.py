@@ -1,4 +1,4 @@
-"""A volume moved rigidly onto its own grid: bicubic in the plane, linear between slices.
+"""A volume moved rigidly onto its own grid or another: bicubic in the plane, linear between slices.
 
 Bicubic interpolation keeps the width of vessels and most of the noise's texture, which a linear one
 would blur frame by frame. Slices may be tilted and unevenly spaced: every source slice is sampled
@@ -31,6 +31,7 @@ def warp(
     *,
     rows: range | None = None,
     columns: range | None = None,
+    onto: Geometry | None = None,
 ) -> Float32Array:
     """Fetch the content of some slices from where it moved to.
 
@@ -48,12 +49,15 @@ def warp(
         of its border go on.
     rows, columns : range, optional
         Which pixels to make; all by default.
+    onto : Geometry, optional
+        The grid whose slices, rows and columns are made; the volume's own by default.
 
     Returns
     -------
     array, shape ``(len(slices), len(rows), len(columns))``
     """
-    rows, columns = rows or range(geometry.rows), columns or range(geometry.columns)
+    target = onto or geometry
+    rows, columns = rows or range(target.rows), columns or range(target.columns)
     # LPS mm to columns, rows and mm along the normal.
     to_grid = np.stack(
         [
@@ -63,11 +67,11 @@ def warp(
         ]
     )
     places = geometry.positions_mm @ to_grid.T
-    chosen = geometry.positions_mm[slices.start : slices.stop]
+    chosen = target.positions_mm[slices.start : slices.stop]
     moved = _Moved(
         starts=(chosen @ rotation.T + shift) @ to_grid.T,
-        row_step=to_grid @ rotation @ geometry.column_cosines * geometry.pixel_spacing_mm[0],
-        column_step=to_grid @ rotation @ geometry.row_cosines * geometry.pixel_spacing_mm[1],
+        row_step=to_grid @ rotation @ target.column_cosines * target.pixel_spacing_mm[0],
+        column_step=to_grid @ rotation @ target.row_cosines * target.pixel_spacing_mm[1],
     )
     source = torch.from_numpy(volume)
     out = np.empty((len(slices), len(rows), len(columns)), np.float32)
