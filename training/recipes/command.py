@@ -11,6 +11,7 @@ from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from training.fit import Progress
+    from training.recipes.derived_ncct import Preset
 
 app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 console = Console(stderr=True)
@@ -66,6 +67,14 @@ def derived_ncct(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Simulate the preset's patients first.")
     ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False,
+            help="Prepare one's own patients first: CSV with case, split, scanner, pathology, ctp "
+            "and ncct (folders of DICOM, or NIfTI files).",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of simulated patients.")] = 1,
     time_budget: Annotated[
         float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
@@ -80,17 +89,14 @@ def derived_ncct(
     workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that draw.")] = 0,
 ) -> None:  # fmt: skip
     """Train derived head CT (van de Leemput et al. 2020), or go on with it."""
-    from training.pairs.simulated import simulate_pairs
     from training.recipes.derived_ncct import PRESETS, train
 
     sizes = PRESETS[preset.value]
-    if simulate:
-        with Bar(console=console) as bar:
-            made = simulate_pairs(pairs, sizes.patients, seed, sizes.grid, processes=processes)
-            total = sum(sizes.patients.values())
-            for _name in bar.track(made, total=total, description="patients"):
-                pass
     try:
+        if simulate:
+            _simulate(pairs, sizes, seed, processes)
+        if manifest:
+            _prepare(manifest, pairs)
         progress = train(
             pairs, runs, model=model.value, preset=sizes, experiment=experiment.value,
             time_budget_s=time_budget, precision=precision.value, device=device, workers=workers,
@@ -99,6 +105,30 @@ def derived_ncct(
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from None
     print(told(progress))
+
+
+def _simulate(pairs: Path, sizes: "Preset", seed: int, processes: int) -> None:
+    """Simulate the patients of a preset that are not there yet."""
+    from training.pairs.simulated import simulate_pairs
+
+    total = sum(sizes.patients.values())
+    with Bar(console=console) as bar:
+        made = simulate_pairs(pairs, sizes.patients, seed, sizes.grid, processes=processes)
+        for _name in bar.track(made, total=total, description="patients"):
+            pass
+
+
+def _prepare(manifest: Path, pairs: Path) -> None:
+    """Prepare the patients of a manifest that are not there yet; says which cannot be."""
+    from training.pairs.manifest import prepare_pairs
+
+    with Bar(console=console) as bar:
+        task = bar.add_task("patients", total=None)
+        for outcome in prepare_pairs(
+            manifest, pairs, lambda case, done, total: bar.update(task, completed=done, total=total)
+        ):
+            if outcome.state == "refused":
+                console.print(f"{escape(outcome.case)}: not used, {escape(outcome.reason)}")
 
 
 def told(progress: "Progress") -> str:

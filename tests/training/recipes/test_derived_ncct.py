@@ -104,6 +104,35 @@ def test_the_command_says_how_far_it_is(
     assert "no case of split 'train'" in " ".join(result.output.split())
 
 
+def test_the_command_prepares_patients_first(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "lite", replace(TINY, epochs=1))
+    words = ["derived-ncct", "--pairs", str(pairs), "--runs", str(tmp_path), "--device", "cpu"]
+    table = tmp_path / "cases.csv"
+    table.write_text("case,split,scanner,pathology,ctp,ncct\none,dev,ge,no,a,b\n")
+    result = CliRunner().invoke(app, [*words, "--manifest", str(table)])
+    assert result.exit_code == 2
+    assert "cases.csv cannot be used" in " ".join(result.output.split())
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    table.write_text("case,split,scanner,pathology,ctp,ncct\none,train,ge,no,a,b\n")
+    result = CliRunner().invoke(app, [*words, "--manifest", str(table)])
+    assert result.exit_code == 0, result.output
+    assert "one: not used" in result.output
+    asked: list[dict[str, int]] = []
+
+    def simulated(
+        _folder: Path, counts: dict[str, int], *_more: object, **_rest: object
+    ) -> list[str]:
+        asked.append(dict(counts))
+        return []
+
+    monkeypatch.setattr("training.pairs.simulated.simulate_pairs", simulated)
+    assert CliRunner().invoke(app, [*words, "--simulate"]).exit_code == 0
+    assert asked == [dict(TINY.patients)]
+
+
 def test_a_needs_patients_without_pathology(pairs: Path, tmp_path: Path) -> None:
     for pair in load_split(pairs, "train"):
         replace(pair, case=replace(pair.case, pathology=True)).save(tmp_path / "ill")
