@@ -62,18 +62,16 @@ def warp(
     source = torch.from_numpy(volume)
     down = torch.arange(rows.start, rows.stop, dtype=torch.float32)[:, None]
     across = torch.arange(columns.start, columns.stop, dtype=torch.float32)
-    out = np.empty((len(slices), len(rows), len(columns)), np.float32)
-    for number, start in enumerate(planes.starts):
-        x, y = (
-            float(start[axis])
-            + down * float(planes.row_step[axis])
-            + across * float(planes.column_step[axis])
-            for axis in (0, 1)
-        )
-        used = _needed(y, geometry.rows), _needed(x, geometry.columns)
-        image = _between_slices(source, planes, start, used)
-        out[number] = _bicubic(image, x - used[1].start, y - used[0].start).numpy()
-    return out
+    x, y = (
+        torch.from_numpy(planes.starts[:, axis].astype(np.float32))[:, None, None]
+        + down * float(planes.row_step[axis])
+        + across * float(planes.column_step[axis])
+        for axis in (0, 1)
+    )
+    used = _needed(y, geometry.rows), _needed(x, geometry.columns)
+    # All planes at once: torch samples several images side by side.
+    images = torch.stack([_between_slices(source, planes, start, used) for start in planes.starts])
+    return _bicubic(images, x - used[1].start, y - used[0].start).numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,17 +144,13 @@ def _between_slices(
     return image
 
 
-def _bicubic(image: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Values of an image, shape ``(row, column)``, at fractional columns and rows."""
-    rows, columns = image.shape
+def _bicubic(images: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Values of images, shape ``(image, row, column)``, each at fractional columns and rows."""
+    _, rows, columns = images.shape
     places = torch.stack([(2 * x + 1) / columns - 1, (2 * y + 1) / rows - 1], dim=-1)
     return torch.nn.functional.grid_sample(
-        image[None, None],
-        places[None],
-        mode="bicubic",
-        padding_mode="border",
-        align_corners=False,
-    )[0, 0]
+        images[:, None], places, mode="bicubic", padding_mode="border", align_corners=False
+    )[:, 0]
 
 
 def _needed(places: torch.Tensor, size: int) -> slice:
