@@ -1,8 +1,7 @@
 """``strokenode train``: the recipes, each with its presets."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,36 +16,6 @@ app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 console = Console(stderr=True)
 
 
-class PresetName(StrEnum):
-    """Choices of ``--preset``."""
-
-    PAPER = "paper"
-    LITE = "lite"
-
-
-class ModelName(StrEnum):
-    """Choices of ``--model``."""
-
-    CONV_LSTM = "conv-lstm"
-    UNET_3D = "unet-3d"
-    NIE = "nie"
-
-
-class ExperimentName(StrEnum):
-    """Choices of ``--experiment``."""
-
-    A = "a"
-    B = "b"
-
-
-class PrecisionName(StrEnum):
-    """Choices of ``--precision``."""
-
-    FULL = "32-true"
-    HALF = "16-mixed"
-    BRAIN_HALF = "bf16-mixed"
-
-
 @app.callback()
 def train() -> None:
     """Train the networks."""
@@ -57,13 +26,14 @@ def derived_ncct(
     pairs: Annotated[Path, typer.Option(help="Folder of the prepared cases.")],
     runs: Annotated[Path, typer.Option(help="Folder of the runs: checkpoints and logs.")],
     model: Annotated[
-        ModelName, typer.Option(help="The stacked network or one of its rivals.")
-    ] = ModelName.CONV_LSTM,
-    preset: Annotated[PresetName, typer.Option(help="Sizes.")] = PresetName.LITE,
+        Literal["conv-lstm", "unet-3d", "nie"],
+        typer.Option(help="The stacked network or one of its rivals."),
+    ] = "conv-lstm",
+    preset: Annotated[Literal["paper", "lite"], typer.Option(help="Sizes.")] = "lite",
     experiment: Annotated[
-        ExperimentName,
+        Literal["a", "b"],
         typer.Option(help="a: patients without pathology; b: go on from a with all."),
-    ] = ExperimentName.A,
+    ] = "a",
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Simulate the preset's patients first.")
     ] = False,
@@ -80,8 +50,8 @@ def derived_ncct(
         float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
     ] = None,
     precision: Annotated[
-        PrecisionName, typer.Option(help="Mixed precision.")
-    ] = PrecisionName.BRAIN_HALF,
+        Literal["32-true", "16-mixed", "bf16-mixed"], typer.Option(help="Mixed precision.")
+    ] = "bf16-mixed",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Patients prepared at a time.")
@@ -91,15 +61,15 @@ def derived_ncct(
     """Train derived head CT (van de Leemput et al. 2020), or go on with it."""
     from training.recipes.derived_ncct import PRESETS, train
 
-    sizes = PRESETS[preset.value]
+    sizes = PRESETS[preset]
     try:
         if simulate:
             _simulate(pairs, sizes, seed, processes)
         if manifest:
             _prepare(manifest, pairs)
         progress = train(
-            pairs, runs, model=model.value, preset=sizes, experiment=experiment.value,
-            time_budget_s=time_budget, precision=precision.value, device=device, workers=workers,
+            pairs, runs, model=model, preset=sizes, experiment=experiment,
+            time_budget_s=time_budget, precision=precision, device=device, workers=workers,
         )  # fmt: skip
     except (FileNotFoundError, ValueError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
