@@ -280,16 +280,6 @@ def test_a_result_without_pictures(tmp_path: Path) -> None:
     assert_valid(w.path for w in objects)
 
 
-def test_five_maps_are_written_in_time(tmp_path: Path) -> None:
-    grid = geometry(16, 254, spacing_mm=(0.9, 0.9))
-    source = SourceImages.from_files(source_files(tmp_path / "source", grid, times=30))
-    result = perfusion_result(grid)
-    write_results(result, source, RUN, EVERYTHING, DEFAULT_SERIES, tmp_path / "warm")
-    started = time.perf_counter()
-    write_results(result, source, RUN, EVERYTHING, DEFAULT_SERIES, tmp_path / "out")
-    assert time.perf_counter() - started < 5
-
-
 def shared_grid(
     source: SourceImages, spacing: tuple[float, float], size: tuple[int, int]
 ) -> Geometry:

@@ -1,6 +1,7 @@
 """Training of derived head CT on patients of a few thousand voxels."""
 
 import csv
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -151,7 +152,8 @@ def test_processes_of_torchrun_share_the_batches(pairs: Path, tmp_path: Path) ->
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         two_processes.__file__, str(pairs), str(tmp_path),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     run = run_folder(tmp_path, "conv-lstm", "a")
     with (run / "logs" / "0" / "metrics.csv").open(newline="", encoding="utf-8") as file:
