@@ -23,7 +23,7 @@ types: .venv/installed-test
 tests: .venv/installed-test
 	sh tests/support/install_tools.sh
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report=
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 20 --cov --cov-report=
 	$(BIN)/coverage report
 
 .venv/bin/pip:
