@@ -53,22 +53,36 @@ class Drawing:
     seed: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Drawable:
+    """A pair, the voxels that sub-volumes are drawn around, and those that count.
+
+    ``inside`` holds flat indices, ``weight`` has shape ``(slice, row, column)``.
+    """
+
+    pair: Pair
+    inside: IntArray
+    weight: BoolArray
+
+    @classmethod
+    def of(cls, pair: Pair) -> "Drawable":
+        """Around voxels of the cavity without its rim; those up to 3 mm outside of it count."""
+        weight = dilate(pair.masks["cavity"], _BEYOND_MM, pair.case.spacing_mm[1:])
+        return cls(pair, np.flatnonzero(eroded_cavity(pair)), weight)
+
+
 class SubVolumes(Dataset[Batch]):
     """Batches of sub-volumes, each decided by the seed, the epoch and its number.
 
     Parameters
     ----------
-    pairs : sequence of Pair
+    cases : sequence of Drawable
     drawing : Drawing
     epoch : int
     """
 
-    def __init__(self, pairs: Sequence[Pair], drawing: Drawing, epoch: int) -> None:
-        self.pairs, self.drawing, self.epoch = pairs, drawing, epoch
-        self.inside = [eroded_cavity(pair) for pair in pairs]
-        self.learned = [
-            dilate(pair.masks["cavity"], _BEYOND_MM, pair.case.spacing_mm[1:]) for pair in pairs
-        ]
+    def __init__(self, cases: Sequence[Drawable], drawing: Drawing, epoch: int) -> None:
+        self.cases, self.drawing, self.epoch = cases, drawing, epoch
 
     def __len__(self) -> int:
         return self.drawing.batches
@@ -77,7 +91,7 @@ class SubVolumes(Dataset[Batch]):
         """Frames, target and weights of one batch."""
         drawing = self.drawing
         rng = stream(drawing.seed, "sub-volumes", self.epoch, number)
-        which = [int(index) for index in rng.integers(len(self.pairs), size=drawing.batch)]
+        which = [int(index) for index in rng.integers(len(self.cases), size=drawing.batch)]
         cut = [self._cut(index, rng) for index in which]
         if drawing.frames is None:
             chosen = _time_points(min(len(frames) for frames, _, _ in cut), rng)
@@ -94,14 +108,13 @@ class SubVolumes(Dataset[Batch]):
         self, index: int, rng: np.random.Generator
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Frames, target and weights around a voxel inside the skull."""
-        pair, inside = self.pairs[index], self.inside[index]
-        voxel = int(rng.choice(np.flatnonzero(inside)))
-        centre = [int(place) for place in np.unravel_index(voxel, inside.shape)]
-        size = self.drawing.size
+        case, size = self.cases[index], self.drawing.size
+        voxel = int(rng.choice(case.inside))
+        centre = [int(place) for place in np.unravel_index(voxel, case.weight.shape)]
         return (
-            cut_out(pair.ctp, centre, size),
-            cut_out(pair.ncct, centre, size),
-            cut_out(self.learned[index], centre, size, outside=0.0),
+            cut_out(case.pair.ctp, centre, size),
+            cut_out(case.pair.ncct, centre, size),
+            cut_out(case.weight, centre, size, outside=0.0),
         )
 
 
@@ -185,9 +198,9 @@ class PairData(LightningDataModule):
         self, train: Sequence[Pair], validation: Sequence[Pair], drawing: Drawing, workers: int = 0
     ) -> None:
         super().__init__()
-        self.train, self.validation, self.drawing, self.workers = (
-            train, validation, drawing, workers,
-        )  # fmt: skip
+        self.train = [Drawable.of(pair) for pair in train]
+        self.validation = [Drawable.of(pair) for pair in validation]
+        self.drawing, self.workers = drawing, workers
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The batches of the current epoch."""
@@ -210,7 +223,7 @@ class ValidationSubVolumes(SubVolumes):
     def __getitem__(self, number: int) -> Batch:
         """Frames, target and weights of one sub-volume."""
         rng = stream(self.drawing.seed, "validation", number)
-        frames, target, weight = self._cut(number % len(self.pairs), rng)
+        frames, target, weight = self._cut(number % len(self.cases), rng)
         if self.drawing.frames is not None:
             frames = with_frames(frames, self.drawing.frames)
         return (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from inference.derived_ncct.frames import to_hu
 from tests.training.pairs.tiny import tiny_pair
 from training.pairs.subvolumes import (
+    Drawable,
     Drawing,
     PairData,
     SubVolumes,
@@ -45,7 +46,7 @@ def test_parts_of_frames_keep_their_time_points() -> None:
 
 
 def test_batches_are_decided_by_seed_epoch_and_number() -> None:
-    pairs = [tiny_pair("one", seed=1), tiny_pair("two", seed=2)]
+    pairs = [Drawable.of(tiny_pair(name, seed=seed)) for seed, name in enumerate(("one", "two"))]
     first, again, later = (SubVolumes(pairs, DRAWING, epoch) for epoch in (3, 3, 4))
     assert len(first) == 6
     for one, other in zip(first[2], again[2], strict=True):
@@ -56,7 +57,7 @@ def test_batches_are_decided_by_seed_epoch_and_number() -> None:
 
 def test_targets_belong_to_their_frames_and_weights_to_the_inside() -> None:
     pair = tiny_pair()
-    frames, target, weight = SubVolumes([pair], DRAWING, 0)[0]
+    frames, target, weight = SubVolumes([Drawable.of(pair)], DRAWING, 0)[0]
     assert frames.shape[0] == target.shape[0] == weight.shape[0] == 2
     assert target.shape == weight.shape == (2, 4, 12, 12)
     assert set(weight.ravel().tolist()) <= {0.0, 1.0}
@@ -68,7 +69,8 @@ def test_targets_belong_to_their_frames_and_weights_to_the_inside() -> None:
 
 def test_training_draws_all_the_first_and_some_time_points() -> None:
     drawing = replace(DRAWING, batches=60, batch=1, size=(2, 4, 4))
-    counts = [len(SubVolumes([tiny_pair()], drawing, 0)[k][0][0]) for k in range(60)]
+    data = SubVolumes([Drawable.of(tiny_pair())], drawing, 0)
+    counts = [len(data[k][0][0]) for k in range(60)]
     assert max(counts) == 8
     assert min(counts) <= 2
     assert counts.count(8) >= 20
@@ -76,9 +78,9 @@ def test_training_draws_all_the_first_and_some_time_points() -> None:
 
 
 def test_networks_that_need_it_always_get_their_number() -> None:
-    data = SubVolumes([tiny_pair(frames=8)], replace(DRAWING, frames=19), 0)
+    data = SubVolumes([Drawable.of(tiny_pair(frames=8))], replace(DRAWING, frames=19), 0)
     assert {len(data[k][0][0]) for k in range(6)} == {19}
-    fixed = ValidationSubVolumes([tiny_pair(frames=8)], replace(DRAWING, frames=19), 0)
+    fixed = ValidationSubVolumes([Drawable.of(tiny_pair(frames=8))], replace(DRAWING, frames=19), 0)
     assert fixed[0][0].shape == (1, 19, 4, 12, 12)
 
 
