@@ -18,7 +18,7 @@ Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 MOST_FRAMES = 19
-"""Time points of the paper's scans. Longer scans are shortened by means of neighbouring frames."""
+"""Time points of the paper's scans. Of longer scans later neighbours become their mean."""
 FIRST_FRAMES = 4
 """The paper's t = 0-3: before the contrast arrives, and together less noisy than one."""
 
@@ -82,9 +82,10 @@ def still_frames(
 
 
 def condense(data: Float32Array, most: int = MOST_FRAMES) -> Float32Array:
-    """Means of at most ``most`` groups of neighbouring time points, as equal in size as can be.
+    """At most ``most`` time points: the first four as they are, then means of neighbours.
 
-    No dose is thrown away: the noise falls as the time points do.
+    The first ones are there without contrast and must stay so. No dose is thrown away: the noise
+    of the others falls as they get fewer. Where fewer than five are wanted all are means.
 
     Parameters
     ----------
@@ -94,8 +95,10 @@ def condense(data: Float32Array, most: int = MOST_FRAMES) -> Float32Array:
         raise ValueError(f"{len(data)} time points into {most}, expected at least one of each")
     if len(data) <= most:
         return data
-    groups = np.array_split(np.arange(len(data)), most)
-    return np.stack([data[group[0] : group[-1] + 1].mean(axis=0) for group in groups])
+    kept = FIRST_FRAMES if most > FIRST_FRAMES else 0
+    groups = np.array_split(np.arange(kept, len(data)), most - kept)
+    means = [data[group[0] : group[-1] + 1].mean(axis=0) for group in groups]
+    return np.stack([*data[:kept], *means])
 
 
 def to_network(hu: Float32Array) -> Float32Array:
