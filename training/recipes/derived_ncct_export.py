@@ -16,8 +16,8 @@ from training.recipes.derived_ncct import DerivedNcct, Experiment, Preset, build
 
 MODEL_NAME = "derived_ncct"
 _INPUT = (
-    f"CT perfusion, HU, all frames registered to the first one, at most {MOST_FRAMES} (the later ones "
-    "means of neighbours), scaled by (HU + 50) / 250"
+    f"CT perfusion, HU, all frames registered to the first one, at most {MOST_FRAMES} (of more the "
+    "later ones means of neighbours), scaled by (HU + 50) / 250"
 )
 
 
