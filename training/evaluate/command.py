@@ -94,9 +94,6 @@ def derived_ncct(
     pairs: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Prepared cases.")],
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")],
     output: Annotated[Path, typer.Option(help="Folder for tables (text, CSV) and figures.")],
-    preset: Annotated[Literal["paper", "lite"], typer.Option(help="Sizes of the networks.")] = (
-        "lite"
-    ),
     experiment: Annotated[Literal["a", "b"], typer.Option(help="Which run.")] = "a",
     split: Annotated[
         list[str] | None, typer.Option(help="Patients: test and shifted by default.")
@@ -111,14 +108,14 @@ def derived_ncct(
     from training.evaluate.derived_ncct import baselines, measure_bias, score_pairs
     from training.evaluate.derived_ncct_report import write_report
     from training.pairs.subvolumes import load_split
-    from training.recipes.derived_ncct import PRESETS, trained_methods
+    from training.recipes.derived_ncct import trained_methods
 
     try:
         bias = measure_bias(load_split(pairs, "train"))
         chosen = [pair for name in split or ("test", "shifted") for pair in load_split(pairs, name)]
     except FileNotFoundError as error:
         raise typer.BadParameter(str(error), param_hint="--pairs") from None
-    methods = {**baselines(bias), **trained_methods(runs, PRESETS[preset], experiment)}
+    methods = {**baselines(bias), **trained_methods(runs, experiment)}
     scores = []
     with Progress(console=console) as bar:
         total = len(chosen) * len(methods)
@@ -132,7 +129,7 @@ def derived_ncct(
         from training.recipes.derived_ncct_export import export as write
 
         seen = training_pairs(pairs, experiment)
-        manifest = write(runs, export, PRESETS[preset], experiment, seen, scores, version)
+        manifest = write(runs, export, experiment, seen, scores, version)
         console.print(f"{export}: {manifest.name} {manifest.version}, {manifest.trained_on}")
 
 

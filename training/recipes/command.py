@@ -1,7 +1,8 @@
 """``strokenode train``: the recipes, each with its presets."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -30,6 +31,14 @@ def derived_ncct(
         typer.Option(help="The stacked network or one of its rivals."),
     ] = "conv-lstm",
     preset: Annotated[Literal["paper", "lite"], typer.Option(help="Sizes.")] = "lite",
+    layers: Annotated[int | None, typer.Option(min=1, help="K, instead of the preset's.")] = None,
+    filters: Annotated[int | None, typer.Option(min=1, help="f, likewise.")] = None,
+    input_kernel: Annotated[int | None, typer.Option(min=1, help="*x, odd.")] = None,
+    recurrent_kernel: Annotated[int | None, typer.Option(min=1, help="*h, odd.")] = None,
+    last_state: Annotated[
+        Literal["formula", "full"] | None,
+        typer.Option(help="Backward state of the last layer after one step, or after all."),
+    ] = None,
     experiment: Annotated[
         Literal["a", "b"],
         typer.Option(help="a: patients without pathology; b: go on from a with all."),
@@ -61,7 +70,12 @@ def derived_ncct(
     """Train derived head CT (van de Leemput et al. 2020), or go on with it."""
     from training.recipes.derived_ncct import PRESETS, train
 
-    sizes = PRESETS[preset]
+    other: dict[str, Any] = {
+        "layers": layers, "filters": filters, "input_kernel": input_kernel,
+        "recurrent_kernel": recurrent_kernel, "last_state": last_state,
+    }  # fmt: skip
+    given = {name: value for name, value in other.items() if value is not None}
+    sizes = replace(PRESETS[preset], **given)
     try:
         if simulate:
             _simulate(pairs, sizes, seed, processes)

@@ -6,8 +6,9 @@ without pathology; B goes on from A's best checkpoint with all patients. Voxels 
 outside the cranial cavity do not count: the result is not used there.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,7 +18,7 @@ from lightning import LightningModule
 from torch import nn
 
 from inference.derived_ncct.frames import to_hu, to_network
-from inference.networks.conv_lstm import StackedConvLstm
+from inference.networks.conv_lstm import LastState, StackedConvLstm
 from inference.networks.nie import NieNetwork
 from inference.networks.unet_3d import UNet3d
 from training.evaluate.derived_ncct import Derive, Float32Array
@@ -30,6 +31,10 @@ Model = Literal["conv-lstm", "unet-3d", "nie"]
 Experiment = Literal["a", "b"]
 NAME = "derived-ncct"
 
+_SIZES = (
+    "layers", "filters", "input_kernel", "recurrent_kernel", "last_state", "unet_filters",
+)  # fmt: skip
+_SIZES_FILE = "sizes.json"
 _HU_SQUARED = 250.0**2
 _PAPER_FRAMES = 19
 _OUTSIDE_HU = -1024.0
@@ -48,6 +53,8 @@ class Preset:
         Sizes of their scans.
     layers, filters, input_kernel, recurrent_kernel : int
         K, f, *x and *h of the stacked network.
+    last_state : {"formula", "full"}
+        Of the stacked network, see :class:`inference.networks.conv_lstm.StackedConvLstm`.
     unet_filters : int
         Of the U-Net's first level.
     size : (int, int, int)
@@ -64,6 +71,7 @@ class Preset:
     filters: int = 64
     input_kernel: int = 3
     recurrent_kernel: int = 3
+    last_state: LastState = "formula"
     unet_filters: int = 32
     size: tuple[int, int, int] = (32, 32, 32)
     rival_size: tuple[int, int, int] = (128, 128, 128)
@@ -137,8 +145,9 @@ def build(model: Model, preset: Preset) -> nn.Module:
     """A network with its first weights."""
     if model == "conv-lstm":
         return StackedConvLstm(
-            preset.layers, preset.filters, preset.input_kernel, preset.recurrent_kernel
-        )
+            preset.layers, preset.filters, preset.input_kernel, preset.recurrent_kernel,
+            last_state=preset.last_state,
+        )  # fmt: skip
     if model == "unet-3d":
         return UNet3d(_PAPER_FRAMES, preset.unet_filters)
     return NieNetwork(_PAPER_FRAMES)
@@ -147,6 +156,48 @@ def build(model: Model, preset: Preset) -> nn.Module:
 def run_folder(runs: Path, model: Model, experiment: Experiment) -> Path:
     """Where a model's run is kept."""
     return runs / model / experiment
+
+
+def keep_sizes(folder: Path, preset: Preset) -> None:
+    """Note the sizes of a run's network, or see that they are still the same.
+
+    Raises
+    ------
+    ValueError
+        The run was begun with others.
+    """
+    sizes = {name: getattr(preset, name) for name in _SIZES}
+    path = folder / _SIZES_FILE
+    if path.exists():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        if begun != sizes:
+            raise ValueError(
+                f"{folder} was begun with {begun}, now {sizes} are wanted: give another folder of "
+                "runs, or the same sizes"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
+
+
+def sizes_of(folder: Path) -> Preset:
+    """A preset with the sizes of a run's network."""
+    sizes = json.loads((folder / _SIZES_FILE).read_text(encoding="utf-8"))
+    return replace(PRESETS["lite"], **sizes)
+
+
+def load_run(runs: Path, model: Model, experiment: Experiment) -> "DerivedNcct":
+    """The best network of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such run, or it has no checkpoint yet.
+    """
+    folder = run_folder(runs, model, experiment)
+    if not (folder / _SIZES_FILE).exists():
+        raise FileNotFoundError(f"{folder} holds no run; train first")
+    preset = sizes_of(folder)
+    return load_best(DerivedNcct(build(model, preset), preset.learning_rate), folder)
 
 
 def train(
@@ -182,11 +233,13 @@ def train(
     data = PairData(
         training_pairs(pairs, experiment), load_split(pairs, "validation"), drawing, workers
     )
+    folder = run_folder(runs, model, experiment)
     module = DerivedNcct(build(model, preset), preset.learning_rate)
     if experiment == "b":
-        load_best(module, run_folder(runs, model, "a"))
+        module.load_state_dict(load_run(runs, model, "a").state_dict())
+    keep_sizes(folder, preset)
     plan = Plan(
-        run_folder(runs, model, experiment), preset.epochs,
+        folder, preset.epochs,
         time_budget_s=time_budget_s, precision=precision, device=device,
     )  # fmt: skip
     return fit(module, data, plan)
@@ -244,13 +297,11 @@ def _box(cavity: BoolArray) -> list[tuple[int, int]]:
     return box
 
 
-def trained_methods(runs: Path, preset: Preset, experiment: Experiment) -> dict[str, Derive]:
+def trained_methods(runs: Path, experiment: Experiment) -> dict[str, Derive]:
     """The networks that have been trained, by name."""
     found = {}
     for model in get_args(Model):
-        folder = run_folder(runs, model, experiment)
-        if not list(folder.glob("best-*.ckpt")):
-            continue
-        module = load_best(DerivedNcct(build(model, preset), preset.learning_rate), folder)
-        found[model] = as_method(module, None if model == "conv-lstm" else _PAPER_FRAMES)
+        if list(run_folder(runs, model, experiment).glob("best-*.ckpt")):
+            module = load_run(runs, model, experiment)
+            found[model] = as_method(module, None if model == "conv-lstm" else _PAPER_FRAMES)
     return found

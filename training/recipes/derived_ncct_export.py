@@ -10,9 +10,8 @@ from inference.derived_ncct.frames import MOST_FRAMES
 from inference.weights import Manifest, write_model
 from training.evaluate.derived_ncct import Score
 from training.evaluate.derived_ncct_report import METRICS, grouped, values
-from training.fit import load_best
 from training.pairs.pair import Pair
-from training.recipes.derived_ncct import DerivedNcct, Experiment, Preset, build, run_folder
+from training.recipes.derived_ncct import Experiment, load_run, run_folder, sizes_of
 
 MODEL_NAME = "derived_ncct"
 _INPUT = (
@@ -24,7 +23,6 @@ _INPUT = (
 def export(
     runs: Path,
     folder: Path,
-    preset: Preset,
     experiment: Experiment,
     trained_on: Sequence[Pair],
     scores: Sequence[Score],
@@ -36,7 +34,7 @@ def export(
     ----------
     runs, folder : Path
         Folders of the runs and of the model.
-    preset, experiment
+    experiment : str
         Which run.
     trained_on : sequence of Pair
         The patients it learned from.
@@ -45,10 +43,8 @@ def export(
     version : str
         Of the model.
     """
-    module = load_best(
-        DerivedNcct(build("conv-lstm", preset), preset.learning_rate),
-        run_folder(runs, "conv-lstm", experiment),
-    )
+    preset = sizes_of(run_folder(runs, "conv-lstm", experiment))
+    module = load_run(runs, "conv-lstm", experiment)
     about = {
         "name": MODEL_NAME,
         "version": version,
@@ -58,6 +54,7 @@ def export(
             "filters": preset.filters,
             "input_kernel": preset.input_kernel,
             "recurrent_kernel": preset.recurrent_kernel,
+            "last_state": preset.last_state,
         },
         "input": _INPUT,
         "trained_on": statement(trained_on),

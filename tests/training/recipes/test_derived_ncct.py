@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from inference.networks.conv_lstm import StackedConvLstm
 from tests.training.pairs.tiny import tiny_folder
 from tests.training.recipes import two_processes
 from tests.training.recipes.tiny import TINY
@@ -18,7 +19,7 @@ from training.fit import Plan, fit, load_best
 from training.pairs.subvolumes import Drawing, PairData, load_split
 from training.recipes import derived_ncct
 from training.recipes.command import app
-from training.recipes.derived_ncct import PRESETS, DerivedNcct, build, run_folder, train
+from training.recipes.derived_ncct import PRESETS, DerivedNcct, build, load_run, run_folder, train
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +93,27 @@ def test_a_run_goes_on_where_its_time_was_up(pairs: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in (run / "logs").iterdir()) == ["0", "1", "2"]
 
 
+def test_other_sizes_need_another_folder(pairs: Path, tmp_path: Path) -> None:
+    train(pairs, tmp_path, preset=replace(TINY, epochs=1, layers=3, filters=2), device="cpu")
+    network = load_run(tmp_path, "conv-lstm", "a").network
+    assert isinstance(network, StackedConvLstm)
+    assert len(network.sequence_layers) == 2
+    with pytest.raises(ValueError, match=r"was begun with .*'layers': 3.* give another folder"):
+        train(pairs, tmp_path, preset=TINY, device="cpu")
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        load_run(tmp_path, "nie", "a")
+
+
 def test_the_command_says_how_far_it_is(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PRESETS, "lite", TINY)
     words = ["derived-ncct", "--pairs", str(pairs), "--runs", str(tmp_path), "--device", "cpu"]
-    result = CliRunner().invoke(app, words)
+    result = CliRunner().invoke(app, [*words, "--layers", "1", "--last-state", "full"])
     assert result.exit_code == 0, result.output
+    found = load_run(tmp_path, "conv-lstm", "a").network
+    assert isinstance(found, StackedConvLstm)
+    assert (len(found.sequence_layers), found.last_layer.last_state) == (0, "full")
     assert "3 of 3 epochs, 100.0 % of the preset; best validation loss" in result.output
     result = CliRunner().invoke(app, [*words[:2], str(tmp_path / "none"), *words[3:]])
     assert result.exit_code == 2
