@@ -23,6 +23,7 @@ FIRST_FRAMES = 4
 """The paper's t = 0-3: before the contrast arrives, and together less noisy than one."""
 
 _OFFSET_HU, _RANGE_HU = 50.0, 250.0
+_LOWEST_HU, _HIGHEST_HU = -150.0, 300.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +103,15 @@ def condense(data: Float32Array, most: int = MOST_FRAMES) -> Float32Array:
 
 
 def to_network(hu: Float32Array) -> Float32Array:
-    """Scale HU for the network: 0 at -50 HU, 1 at 200 HU."""
-    return (hu + np.float32(_OFFSET_HU)) / np.float32(_RANGE_HU)
+    """Scale HU for the network: 0 at -50 HU, 1 at 200 HU.
+
+    HU are cut at -150 and 300 first. The paper does not cut; then the errors of bone, a hundred
+    times as large as those of brain, decide what is learned.
+    """
+    cut = np.clip(hu, np.float32(_LOWEST_HU), np.float32(_HIGHEST_HU))
+    return (cut + np.float32(_OFFSET_HU)) / np.float32(_RANGE_HU)
 
 
 def to_hu(values: Float32Array) -> Float32Array:
-    """Undo :func:`to_network`."""
+    """Undo :func:`to_network`, but for what it cut."""
     return values * np.float32(_RANGE_HU) - np.float32(_OFFSET_HU)

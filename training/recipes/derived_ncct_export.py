@@ -16,7 +16,7 @@ from training.recipes.derived_ncct import Experiment, load_run, run_folder, size
 MODEL_NAME = "derived_ncct"
 _INPUT = (
     f"CT perfusion, HU, all frames registered to the first one, at most {MOST_FRAMES} (of more the "
-    "later ones means of neighbours), scaled by (HU + 50) / 250"
+    "later ones means of neighbours), cut to -150 to 300 HU, scaled by (HU + 50) / 250"
 )
 
 

@@ -33,4 +33,4 @@ def test_the_scale_is_the_papers_and_comes_back() -> None:
     hu = np.array([-1024, -50, 0, 40, 200, 3000], np.float32)
     scaled = to_network(hu)
     np.testing.assert_allclose(scaled[[1, 4]], [0, 1], atol=1e-6)
-    np.testing.assert_allclose(to_hu(scaled), hu, atol=1e-3)
+    np.testing.assert_allclose(to_hu(scaled), np.clip(hu, -150, 300), atol=1e-3)
