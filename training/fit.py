@@ -19,6 +19,8 @@ from lightning import LightningDataModule, LightningModule, Trainer, seed_everyt
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from inference.networks.precision import computes_bfloat16
+
 MONITORED = "validation_loss"
 """What a module logs for its best checkpoint to be chosen by."""
 
@@ -83,6 +85,12 @@ class Progress:
     def fraction(self) -> float:
         """Part of the planned rounds that is done."""
         return self.epochs_done / self.epochs
+
+
+def fastest_precision(device: str) -> Precision:
+    """bfloat16 where the device computes with it; in software it would take for ever."""
+    kind = "cuda" if device == "auto" and torch.cuda.is_available() else device
+    return "bf16-mixed" if computes_bfloat16(kind.replace("auto", "cpu")) else "32-true"
 
 
 class TimeBudget(Callback):

@@ -4,7 +4,7 @@ Bone and scalp are what the network was not trained on; there the image is the m
 frames, so that they look as a CT shows them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from scipy import ndimage
 from inference.derived_ncct.frames import FIRST_FRAMES, to_hu, to_network
 from inference.derived_ncct.model import Model
 from inference.derived_ncct.tiles import box_around, plan_tiles
+from inference.networks.precision import computes_bfloat16
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -119,17 +120,6 @@ def network_share(cavity: BoolArray, spacing_mm: tuple[float, float]) -> Float32
         away = ndimage.distance_transform_edt(~cavity[index], sampling=spacing_mm)
         share[index] = np.clip((LEAST_MM - away) / (LEAST_MM - FULL_MM), 0, 1)
     return share
-
-
-def computes_bfloat16(device: str) -> bool:
-    """Whether a device convolves in bfloat16 by its hardware; by software it takes for ever."""
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    # Older versions of torch do not say; float32 is right everywhere.
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16"))
 
 
 def most_voxels(model: Model, frames: int, limits: Limits, *, half: bool) -> int:

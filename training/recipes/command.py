@@ -59,8 +59,9 @@ def derived_ncct(
         float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
     ] = None,
     precision: Annotated[
-        Literal["32-true", "16-mixed", "bf16-mixed"], typer.Option(help="Mixed precision.")
-    ] = "bf16-mixed",
+        Literal["32-true", "16-mixed", "bf16-mixed"] | None,
+        typer.Option(help="bf16-mixed where the device computes with it, unless given."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Patients prepared at a time.")
@@ -68,6 +69,7 @@ def derived_ncct(
     workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that draw.")] = 0,
 ) -> None:  # fmt: skip
     """Train derived head CT (van de Leemput et al. 2020), or go on with it."""
+    from training.fit import fastest_precision
     from training.recipes.derived_ncct import PRESETS, train
 
     other: dict[str, Any] = {
@@ -83,7 +85,8 @@ def derived_ncct(
             _prepare(manifest, pairs)
         progress = train(
             pairs, runs, model=model, preset=sizes, experiment=experiment,
-            time_budget_s=time_budget, precision=precision, device=device, workers=workers,
+            time_budget_s=time_budget, precision=precision or fastest_precision(device),
+            device=device, workers=workers,
         )  # fmt: skip
     except (FileNotFoundError, ValueError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)

@@ -7,6 +7,7 @@ outside the cranial cavity do not count: the result is not used there.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from lightning import LightningModule
 from torch import nn
 
 from inference.derived_ncct.frames import to_hu, to_network
+from inference.derived_ncct.tiles import box_around, plan_tiles
 from inference.networks.conv_lstm import LastState, StackedConvLstm
 from inference.networks.nie import NieNetwork
+from inference.networks.precision import computes_bfloat16
 from inference.networks.unet_3d import UNet3d
 from training.evaluate.derived_ncct import Derive, Float32Array
 from training.fit import MONITORED, Plan, Precision, Progress, fit, load_best
@@ -38,7 +41,6 @@ _SIZES_FILE = "sizes.json"
 _HU_SQUARED = 250.0**2
 _PAPER_FRAMES = 19
 _OUTSIDE_HU = -1024.0
-_MARGIN = 12  # pixels around the cavity
 
 
 @dataclass(frozen=True)
@@ -273,28 +275,19 @@ def as_method(module: DerivedNcct, frames: int | None) -> Derive:
     """
     network = module.network.eval()
 
+    half = computes_bfloat16("cpu")
+
     @torch.inference_mode()
     def derive(data: Float32Array, cavity: BoolArray) -> Float32Array:
-        box = tuple(slice(a, b) for a, b in _box(cavity))
-        given = data if frames is None else with_frames(data, frames)
+        (tile,) = plan_tiles(box_around(cavity), 0, sys.maxsize)
+        given = tile.cut(data if frames is None else with_frames(data, frames))
         image = np.full(cavity.shape, _OUTSIDE_HU, np.float32)
-        with torch.autocast("cpu", torch.bfloat16):
-            found = network(torch.from_numpy(to_network(given[(slice(None), *box)]))[None])
-        image[box] = to_hu(found[0].float().numpy())
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found = network(torch.from_numpy(to_network(given))[None])
+        image[tile.place] = to_hu(found[0].float().numpy())[tile.inner]
         return image
 
     return derive
-
-
-def _box(cavity: BoolArray) -> list[tuple[int, int]]:
-    """All slices, and the rows and columns that the cavity takes, with a margin."""
-    box = [(0, len(cavity))]
-    for axis in (1, 2):
-        used = np.flatnonzero(cavity.any(axis=tuple({0, 1, 2} - {axis})))
-        box.append(
-            (max(0, int(used[0]) - _MARGIN), min(cavity.shape[axis], int(used[-1]) + 1 + _MARGIN))
-        )
-    return box
 
 
 def trained_methods(runs: Path, experiment: Experiment) -> dict[str, Derive]:

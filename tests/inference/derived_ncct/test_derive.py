@@ -11,13 +11,13 @@ from inference.derived_ncct import derive as module
 from inference.derived_ncct.derive import (
     HALO,
     Limits,
-    computes_bfloat16,
     derive,
     most_voxels,
     network_share,
     tiling_error,
 )
 from inference.derived_ncct.model import Model, load_model
+from inference.networks.precision import computes_bfloat16
 from inference.pipelines.ctp_derived_ncct import CtpDerivedNcctSettings
 from tests.support.models import write_derived_ncct
 

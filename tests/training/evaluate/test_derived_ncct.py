@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from inference.networks.conv_lstm import StackedConvLstm
 from inference.weights import read_manifest, read_tensors
 from tests.training.pairs.tiny import BIAS_HU, NOISE_HU, tiny_folder, tiny_pair
-from training.evaluate import derived_ncct
 from training.evaluate.command import app
 from training.evaluate.derived_ncct import (
     BASELINES,
@@ -107,7 +106,9 @@ def test_tables_test_every_method_against_the_network() -> None:
     cells = {row[0]: dict(zip(table.columns[2:8:2], row[2:8:2], strict=True)) for row in table.rows}
     assert cells["conv-lstm"]["MSE HU²"].startswith("5.5")
     assert cells["t=0"]["MSE HU²"].startswith("17.5")
-    assert table.rows[1][3] == "" or table.rows[0][3] == ""
+    p_values = {row[0]: row[3] for row in table.rows}
+    assert p_values["conv-lstm"] == ""
+    assert float(p_values["t=0"].lstrip("<")) <= 0.125
     contrast = contrast_table(("test", "pathology"), groups["test", "pathology"])
     ich = contrast.columns.index("ich")
     by_method = {row[0]: row for row in contrast.rows}
@@ -144,7 +145,6 @@ def test_the_command_compares_what_was_trained(
         methods = [row["method"] for row in csv.DictReader(file)]
     assert methods == [*BASELINES, "conv-lstm", "nie"]
     assert (tmp_path / "shifted-pathology-mse.png").exists()
-    assert derived_ncct.DATA_RANGE_HU == 250
     manifest = read_manifest(tmp_path / "model")
     assert manifest.simulated
     assert manifest.trained_on == "2 simulated patients (2 ge), 0 of them with pathology"
