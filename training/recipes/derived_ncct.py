@@ -7,6 +7,7 @@ outside the cranial cavity do not count: the result is not used there.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -177,8 +178,12 @@ def keep_sizes(folder: Path, preset: Preset) -> None:
                 f"{folder} was begun with {begun}, now {sizes} are wanted: give another folder of "
                 "runs, or the same sizes"
             )
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
+    # Processes of torchrun do this at the same time: none may read half a file.
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def sizes_of(folder: Path) -> Preset:
