@@ -215,6 +215,16 @@ class StackedConvLstm(nn.Module):
         self.head = ImageConv3d(filters, 1, kernel_size=1)
         xavier_uniform(self.head)
 
+    def compile_steps(self) -> None:
+        """Compile a step at its first use, which takes about 20 s; needs a C++ compiler on CPUs.
+
+        The gates then take one pass over memory instead of ten. Every new size of image, and being
+        trained or not, is another compilation; after eight of them torch goes on without.
+        """
+        for module in self.modules():
+            if isinstance(module, ConvLstmCell):
+                module.compile(dynamic=False)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Image of shape ``(batch, z, y, x)`` from a sequence of any length above 0.
 
@@ -229,7 +239,8 @@ class StackedConvLstm(nn.Module):
         else:
             axes = ("batch", "time", "channel", "z", "y", "x")
             check_sequence(images, axes, channels=self.channels)
-        frames: Sequence[torch.Tensor] = images.unbind(1)
+        # Compiled steps ask for one layout, and views of a sequence have one for each length.
+        frames: Sequence[torch.Tensor] = [frame.contiguous() for frame in images.unbind(1)]
         for layer in self.sequence_layers:
             frames = layer(frames, self.checkpointing)
         image: torch.Tensor = self.head(self.last_layer(frames, self.checkpointing))

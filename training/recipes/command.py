@@ -67,6 +67,9 @@ def derived_ncct(
         int, typer.Option(min=1, max=64, help="Patients prepared at a time.")
     ] = 1,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that draw.")] = 0,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile conv-lstm; on a CPU needs a C++ compiler.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Train derived head CT (van de Leemput et al. 2020), or go on with it."""
     from training.fit import fastest_precision
@@ -86,7 +89,7 @@ def derived_ncct(
         progress = train(
             pairs, runs, model=model, preset=sizes, experiment=experiment,
             time_budget_s=time_budget, precision=precision or fastest_precision(device),
-            device=device, workers=workers,
+            device=device, workers=workers, compiled=compiled,
         )  # fmt: skip
     except (FileNotFoundError, ValueError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)

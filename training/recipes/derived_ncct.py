@@ -7,17 +7,21 @@ outside the cranial cavity do not count: the result is not used there.
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from inference.derived_ncct.frames import to_hu, to_network
 from inference.derived_ncct.tiles import box_around, plan_tiles
@@ -42,6 +46,7 @@ _SIZES_FILE = "sizes.json"
 _HU_SQUARED = 250.0**2
 _PAPER_FRAMES = 19
 _OUTSIDE_HU = -1024.0
+_WARM_UP_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class Preset:
         The same for the networks that take time points as channels.
     epochs, batches, batch : int
         The paper's iterations, batches in each, sub-volumes in each of these.
+    learning_rate : float
+    decay : bool
+        Lower the learning rate to 0 by the end (half a cosine), as short training needs; the
+        paper's stays as it is.
     """
 
     patients: Mapping[str, int]
@@ -82,6 +91,7 @@ class Preset:
     batches: int = 50
     batch: int = 2
     learning_rate: float = 1e-3
+    decay: bool = False
 
 
 PRESETS = {
@@ -92,7 +102,7 @@ PRESETS = {
     "lite": Preset(
         patients={"train": 40, "validation": 8, "test": 24, "shifted": 24}, grid=Grid(),
         filters=16, unet_filters=16, size=(16, 48, 48), rival_size=(16, 64, 64),
-        epochs=60, batches=25,
+        epochs=60, batches=25, decay=True,
     ),
 }  # fmt: skip
 
@@ -104,14 +114,15 @@ class DerivedNcct(LightningModule):
     ----------
     network : Module
         From frames of shape ``(batch, time, z, y, x)`` to an image of shape ``(batch, z, y, x)``.
-    learning_rate : float
+    preset : Preset
+        Its learning rate and its steps.
     """
 
-    def __init__(self, network: nn.Module, learning_rate: float) -> None:
+    def __init__(self, network: nn.Module, preset: Preset) -> None:
         super().__init__()
         self.network = network
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.learning_rate = learning_rate
+        self.preset = preset
 
     def training_step(self, batch: Batch) -> torch.Tensor:
         """Loss of a batch; logged in HU²."""
@@ -130,11 +141,16 @@ class DerivedNcct(LightningModule):
         loss = self.loss(batch) * _HU_SQUARED
         self.log(MONITORED, loss, prog_bar=True, batch_size=1, sync_dist=True)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """RMSProp with the paper's constants."""
-        return torch.optim.RMSprop(
-            self.network.parameters(), lr=self.learning_rate, alpha=0.9, eps=1e-6
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """RMSProp with the paper's constants; the learning rate as :func:`rate` has it."""
+        optimizer = torch.optim.RMSprop(
+            self.network.parameters(), lr=self.preset.learning_rate, alpha=0.9, eps=1e-6
         )
+        scheduler = LambdaLR(optimizer, partial(rate, self.preset))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean squared error within the weights, in the network's scale."""
@@ -142,6 +158,18 @@ class DerivedNcct(LightningModule):
         error = (self.network(frames) - target).square()
         mean: torch.Tensor = (error * weight).sum() / weight.sum().clamp(min=1)
         return mean
+
+
+def rate(preset: Preset, step: int) -> float:
+    """Share of the learning rate at a step, counted from 0.
+
+    RMSProp's first steps are three times as long as its later ones and may go anywhere, so the
+    rate rises over the first of them.
+    """
+    rise = min((step + 1) / (_WARM_UP_STEPS + 1), 1.0)
+    if not preset.decay:
+        return rise
+    return rise * (1 + math.cos(math.pi * step / (preset.epochs * preset.batches))) / 2
 
 
 def build(model: Model, preset: Preset) -> nn.Module:
@@ -204,7 +232,7 @@ def load_run(runs: Path, model: Model, experiment: Experiment) -> "DerivedNcct":
     if not (folder / _SIZES_FILE).exists():
         raise FileNotFoundError(f"{folder} holds no run; train first")
     preset = sizes_of(folder)
-    return load_best(DerivedNcct(build(model, preset), preset.learning_rate), folder)
+    return load_best(DerivedNcct(build(model, preset), preset), folder)
 
 
 def train(
@@ -218,6 +246,7 @@ def train(
     precision: Precision = "32-true",
     device: str = "auto",
     workers: int = 0,
+    compiled: bool = False,
 ) -> Progress:
     """Train one model, or go on with it.
 
@@ -231,6 +260,9 @@ def train(
         As of :class:`training.fit.Plan`.
     workers : int
         Processes that draw sub-volumes.
+    compiled : bool
+        Compile the stacked network's steps, see
+        :meth:`inference.networks.conv_lstm.StackedConvLstm.compile_steps`.
     """
     stacked = model == "conv-lstm"
     drawing = Drawing(
@@ -241,9 +273,11 @@ def train(
         training_pairs(pairs, experiment), load_split(pairs, "validation"), drawing, workers
     )
     folder = run_folder(runs, model, experiment)
-    module = DerivedNcct(build(model, preset), preset.learning_rate)
+    module = DerivedNcct(build(model, preset), preset)
     if experiment == "b":
         module.load_state_dict(load_run(runs, model, "a").state_dict())
+    if compiled and isinstance(module.network, StackedConvLstm):
+        module.network.compile_steps()
     keep_sizes(folder, preset)
     plan = Plan(
         folder, preset.epochs,

@@ -42,7 +42,7 @@ def test_it_learns_and_keeps_what_validates_best(pairs: Path, tmp_path: Path) ->
     assert min(losses) < 0.5 * losses[0]
     assert progress.loss == pytest.approx(min(losses), rel=1e-4)
     assert list(run.glob("logs/0/events.out.tfevents.*"))
-    module = load_best(DerivedNcct(build("conv-lstm", preset), 1e-3), run)
+    module = load_best(DerivedNcct(build("conv-lstm", preset), preset), run)
     data = PairData(
         load_split(pairs, "train"), load_split(pairs, "validation"),
         Drawing(preset.size, preset.batch, preset.batches),
@@ -74,7 +74,7 @@ def test_b_goes_on_from_the_best_of_a_with_all_patients(
     monkeypatch.setattr(derived_ncct, "fit", record)
     train(pairs, tmp_path, preset=TINY, experiment="b", device="cpu")
     best = load_best(
-        DerivedNcct(build("conv-lstm", TINY), 1e-3), run_folder(tmp_path, "conv-lstm", "a")
+        DerivedNcct(build("conv-lstm", TINY), TINY), run_folder(tmp_path, "conv-lstm", "a")
     )
     ((count, weights),) = seen
     assert count == 4
