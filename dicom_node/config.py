@@ -172,6 +172,7 @@ class Device(Section):
     """``[device]``: where the analysis runs."""
 
     use: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] = "auto"
+    compile: bool = True
 
 
 class Storage(Section):

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dicom_node.config import Config, Node, Peer, Storage
+from dicom_node.config import Config, Device, Node, Peer, Storage
 from dicom_node.errors import NodeError
 from dicom_node.jobs.database import Database
 from dicom_node.send.scu import Parcel, echo, send
@@ -110,7 +110,10 @@ def _configure(folder: Path) -> tuple[Peer, Peer, Config]:
     scanner = Peer(name="scanner", ae_title=_SCANNER, host="127.0.0.1", may_send=True)
     pacs = Peer(name="pacs", ae_title=_PACS, host="127.0.0.1", port=pacs_port, receives=True)
     node = Node(port=node_port, bind_address="127.0.0.1", spool=folder / "spool")
-    settings = Config(node=node, peers=(scanner, pacs), storage=Storage(min_free_gb=0.5))
+    settings = Config(
+        node=node, peers=(scanner, pacs), storage=Storage(min_free_gb=0.5),
+        device=Device(compile=False),  # a single study gains nothing from it
+    )  # fmt: skip
     (folder / "config.toml").write_text(_as_toml(settings), encoding="utf-8")
     return pacs, scanner, settings
 
@@ -124,6 +127,8 @@ def _as_toml(settings: Config) -> str:
         f"spool = {json.dumps(str(settings.node.spool))}",
         "[storage]",
         f"min_free_gb = {settings.storage.min_free_gb}",
+        "[device]",
+        f"compile = {json.dumps(settings.device.compile)}",
         "[log]",
         f"file = {json.dumps(str(settings.node.spool.parent / 'node.log'))}",
     ]

@@ -175,6 +175,24 @@ def load_best(module: Module, folder: Path) -> Module:
     found = sorted(folder.glob("best-*.ckpt"))
     if not found:
         raise FileNotFoundError(f"{folder}: no best-*.ckpt; train first")
-    state = torch.load(found[-1], map_location="cpu", weights_only=True)["state_dict"]
+    return _load(module, found[-1])
+
+
+def load_last(module: Module, folder: Path) -> Module:
+    """Give a module the weights that a run had last.
+
+    Raises
+    ------
+    FileNotFoundError
+        The run has none.
+    """
+    last = folder / _LAST
+    if not last.exists():
+        raise FileNotFoundError(f"{folder}: no {_LAST}; train first")
+    return _load(module, last)
+
+
+def _load(module: Module, path: Path) -> Module:
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
     return module

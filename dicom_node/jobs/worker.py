@@ -67,9 +67,35 @@ class Worker:
     def run_forever(self, poll_s: float = 0.5) -> None:
         """Claim and run jobs until :meth:`stop` is called."""
         log.info("worker %s on %s", queue.worker_name(), self.device)
+        waiting = iter(self.config.enabled_pipelines())
         while not self._stop.is_set():
-            if not self.run_one():
+            if self.run_one():
+                continue
+            if (name := next(waiting, None)) is not None:
+                self.prepare(name)
+            else:
                 self._stop.wait(poll_s)
+
+    def prepare(self, name: str) -> None:
+        """Read a pipeline's models and compile them; if that fails, only time is lost."""
+        pipeline = all_pipelines()[name]
+        if pipeline.prepare is None:
+            return
+        compiled = self.config.device.compile
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.spool.compiled))
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes of its own
+        start = time.monotonic()
+        try:
+            pipeline.prepare(self.config.pipeline_settings(name), self.device, compiled=compiled)
+        except Exception as error:  # noqa: BLE001 its jobs will say what is wrong, or are slower
+            log.warning(
+                "%s is not ready in advance (%s): its first study may take longer; strokenode "
+                "check looks at its model, [device] compile = false needs no C++ compiler",
+                name,
+                type(error).__name__,
+            )
+            return
+        log.info("%s is ready, in %.1f s", name, time.monotonic() - start)
 
     def stop(self) -> None:
         """End after the current job."""

@@ -16,7 +16,8 @@ class Spool:
     """The folders below the spool's root.
 
     ``tmp/`` holds what is being received, ``instances/DATE/HASH/`` what was acknowledged,
-    ``results/RUN/`` what was computed, ``quarantine/`` what was kept aside.
+    ``results/RUN/`` what was computed, ``quarantine/`` what was kept aside, ``compiled/`` networks
+    made faster for this machine.
     """
 
     def __init__(self, root: Path) -> None:
@@ -25,6 +26,7 @@ class Spool:
         self.instances = root / "instances"
         self.results = root / "results"
         self.quarantine = root / "quarantine"
+        self.compiled = root / "compiled"
 
     def create(self) -> None:
         """Make the folders and prove that they can be written.

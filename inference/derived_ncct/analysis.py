@@ -1,8 +1,8 @@
 """From a CT perfusion to a derived head CT; settings and name are in the pipeline's module."""
 
-from inference.derived_ncct.derive import Derived, Limits, derive
+from inference.derived_ncct.derive import Derived, Limits, derive, takes_bfloat16
 from inference.derived_ncct.frames import FIRST_FRAMES, StillFrames, still_frames
-from inference.derived_ncct.model import Model, load_model
+from inference.derived_ncct.model import Model, compile_model, load_model
 from inference.dicom.volumes import TimeSeries
 from inference.perfusion import quality
 from inference.perfusion.analysis import present, require_volume
@@ -45,6 +45,21 @@ def analyse(
         timings_s=clock.timings_s,
         device=context.device,
     )
+
+
+def prepare(settings: CtpDerivedNcctSettings, device: str, *, compiled: bool) -> None:
+    """Read the model, and compile it, before a study asks for it.
+
+    Raises
+    ------
+    WeightsError
+        The model is missing or damaged.
+    Exception
+        It cannot be compiled, see :func:`inference.derived_ncct.model.compile_model`.
+    """
+    model = load_model(shipped(settings.model), device)
+    if compiled:
+        compile_model(model, half=takes_bfloat16(model, Limits(precision=settings.precision)))
 
 
 def _check(

@@ -95,7 +95,7 @@ def derive(
     limits = limits or Limits()
     share = network_share(cavity, spacing_mm)
     image: Float32Array = frames[:FIRST_FRAMES].mean(axis=0, dtype=np.float32)
-    half = limits.precision == "auto" and computes_bfloat16(model.device)
+    half = takes_bfloat16(model, limits)
     precision = "bfloat16" if half else "float32"
     if not share.any():
         return Derived(image, 0, precision)
@@ -108,6 +108,11 @@ def derive(
             image[tile.place] += weight * (to_hu(found) - image[tile.place])
         progress(done / len(tiles))
     return Derived(image, len(tiles), precision)
+
+
+def takes_bfloat16(model: Model, limits: Limits) -> bool:
+    """Whether the states are bfloat16."""
+    return limits.precision == "auto" and computes_bfloat16(model.device)
 
 
 def network_share(cavity: BoolArray, spacing_mm: tuple[float, float]) -> Float32Array:

@@ -14,6 +14,7 @@ NETWORK = "StackedConvLstm"
 """What a manifest must call its network."""
 
 _KEPT = 2
+_COMPILED_FRAMES = 3  # a first step and others, in every layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,34 @@ def load_model(folder: Path, device: str) -> Model:
     """
     manifest = read_manifest(folder)
     return Model(_network(folder, manifest.sha256, device), manifest, device)
+
+
+def compile_model(model: Model, *, half: bool) -> None:
+    """Compile the steps of a model's network, on a device that the caller does not need meanwhile.
+
+    Parameters
+    ----------
+    model : Model
+    half : bool
+        For bfloat16, else float32.
+
+    Raises
+    ------
+    Exception
+        Whatever torch raises where it cannot compile, for one without a C++ compiler. The model is
+        then forgotten, so that it is read anew and computed as it is.
+    """
+    model.network.compile_steps(any_size=True)
+    images = torch.zeros(1, _COMPILED_FRAMES, 8, 24, 32, device=model.device)
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast(torch.device(model.device).type, dtype=torch.bfloat16, enabled=half),
+        ):
+            model.network(images)
+    except Exception:
+        _network.cache_clear()
+        raise
 
 
 @lru_cache(maxsize=_KEPT)

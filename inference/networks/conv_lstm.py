@@ -35,6 +35,7 @@ State = tuple[torch.Tensor, torch.Tensor]
 LastState = Literal["formula", "full"]
 
 _GATES = 4
+_MOST_COMPILATIONS = 64
 _FORGET = 1
 
 
@@ -215,15 +216,21 @@ class StackedConvLstm(nn.Module):
         self.head = ImageConv3d(filters, 1, kernel_size=1)
         xavier_uniform(self.head)
 
-    def compile_steps(self) -> None:
-        """Compile a step at its first use, which takes about 20 s; needs a C++ compiler on CPUs.
+    def compile_steps(self, *, any_size: bool) -> None:
+        """Compile a step at its first use, which takes up to a minute; on CPUs by a C++ compiler.
 
-        The gates then take one pass over memory instead of ten. Every new size of image, and being
-        trained or not, is another compilation; after eight of them torch goes on without.
+        The gates then take one pass over memory instead of ten. First and other steps, first and
+        other layers, and training or not are compiled apart.
+
+        Parameters
+        ----------
+        any_size : bool
+            For images of all sizes at once; else every size is another compilation.
         """
+        torch._dynamo.config.recompile_limit = _MOST_COMPILATIONS
         for module in self.modules():
             if isinstance(module, ConvLstmCell):
-                module.compile(dynamic=False)
+                module.compile(dynamic=any_size)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Image of shape ``(batch, z, y, x)`` from a sequence of any length above 0.
@@ -239,8 +246,10 @@ class StackedConvLstm(nn.Module):
         else:
             axes = ("batch", "time", "channel", "z", "y", "x")
             check_sequence(images, axes, channels=self.channels)
-        # Compiled steps ask for one layout, and views of a sequence have one for each length.
-        frames: Sequence[torch.Tensor] = [frame.contiguous() for frame in images.unbind(1)]
+        # Compiled steps ask for one layout; views of a sequence have one for each length and place.
+        frames: Sequence[torch.Tensor] = [
+            frame.clone(memory_format=torch.contiguous_format) for frame in images.unbind(1)
+        ]
         for layer in self.sequence_layers:
             frames = layer(frames, self.checkpointing)
         image: torch.Tensor = self.head(self.last_layer(frames, self.checkpointing))

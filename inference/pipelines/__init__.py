@@ -49,7 +49,7 @@ class Pipeline:
     ``run(images, settings, context)`` takes a :class:`TimeSeries` for kinds measured over time and
     a :class:`Volume` for the others, and raises :class:`inference.errors.NotAnalysable` when no
     trustworthy result can be had. ``models(settings)`` gives the folders of the models that it
-    uses.
+    uses; ``prepare(settings, device, compiled=…)`` does what the first run would have to wait for.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Pipeline:
     run: Callable[..., PipelineResult]
     joins: SeriesKind | None = None
     models: Callable[[Any], tuple[Path, ...]] | None = None
+    prepare: Callable[..., None] | None = None
 
     def weights_sha256(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
         """Checksums of the models that are used with these settings; empty for a damaged one."""
@@ -79,13 +80,14 @@ def pipeline(
     settings: type[PipelineSettings],
     joins: SeriesKind | None = None,
     models: Callable[[Any], tuple[Path, ...]] | None = None,
+    prepare: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., PipelineResult]], Callable[..., PipelineResult]]:
     """Register the decorated ``run`` function; a name that is taken raises ValueError."""
 
     def register(run: Callable[..., PipelineResult]) -> Callable[..., PipelineResult]:
         if name in _REGISTRY:
             raise ValueError(f"two pipelines are called {name!r}")
-        _REGISTRY[name] = Pipeline(name, version, accepts, settings, run, joins, models)
+        _REGISTRY[name] = Pipeline(name, version, accepts, settings, run, joins, models, prepare)
         return run
 
     return register

@@ -34,12 +34,20 @@ def models(settings: CtpDerivedNcctSettings) -> tuple[Path, ...]:
     return (shipped(settings.model),)
 
 
+def prepare(settings: CtpDerivedNcctSettings, device: str, *, compiled: bool) -> None:
+    """Read the model, and compile it, before a study asks for it."""
+    from inference.derived_ncct.analysis import prepare
+
+    prepare(settings, device, compiled=compiled)
+
+
 @pipeline(
     name=NAME,
     version=VERSION,
     accepts=SeriesKind.CTP,
     settings=CtpDerivedNcctSettings,
     models=models,
+    prepare=prepare,
 )
 def run(
     series: TimeSeries, settings: CtpDerivedNcctSettings, context: RunContext

@@ -59,7 +59,7 @@ def node_document(
         "jobs": {"retry_after_s": 0.5},
         "send": {"interval_s": 0.2, "retry_after_s": 0.3, "retry_at_most_s": 1.0},
         "storage": {"min_free_gb": 0.0},
-        "device": {"use": "cpu"},
+        "device": {"use": "cpu", "compile": False},
         "peers": [
             {"name": "scanner", "ae_title": SCANNER_AE, "host": LOOPBACK, "may_send": True},
             *(

@@ -43,6 +43,8 @@ class Drawing:
     frames : int or None
         Every sub-volume has this many time points (for networks that take them as channels);
         None: the scan's own, at most 19, and in half of the batches only the first few, or some.
+    first : int or None
+        Every sub-volume has the first time points only, at most this many; instead of ``frames``.
     seed : int
     """
 
@@ -50,6 +52,7 @@ class Drawing:
     batch: int
     batches: int
     frames: int | None = None
+    first: int | None = None
     seed: int = 0
 
 
@@ -93,7 +96,10 @@ class SubVolumes(Dataset[Batch]):
         rng = stream(drawing.seed, "sub-volumes", self.epoch, number)
         which = [int(index) for index in rng.integers(len(self.cases), size=drawing.batch)]
         cut = [self._cut(index, rng) for index in which]
-        if drawing.frames is None:
+        if drawing.first is not None:
+            count = min(drawing.first, *(len(frames) for frames, _, _ in cut))
+            frames = [frames[:count] for frames, _, _ in cut]
+        elif drawing.frames is None:
             chosen = _time_points(min(len(frames) for frames, _, _ in cut), rng)
             frames = [frames[chosen] for frames, _, _ in cut]
         else:
@@ -226,6 +232,7 @@ class ValidationSubVolumes(SubVolumes):
         frames, target, weight = self._cut(number % len(self.cases), rng)
         if self.drawing.frames is not None:
             frames = with_frames(frames, self.drawing.frames)
+        frames = frames[: self.drawing.first]
         return (
             torch.from_numpy(to_network(frames[None])),
             torch.from_numpy(to_network(target[None])),

@@ -97,6 +97,61 @@ def derived_ncct(
     print(told(progress))
 
 
+@app.command("derived-ncct-ablations")
+def derived_ncct_ablations(
+    pairs: Annotated[Path, typer.Option(help="Folder of the prepared cases.")],
+    runs: Annotated[
+        Path, typer.Option(help="Folder of the runs; for time points with conv-lstm's of a.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for tables (text, CSV) and figures.")],
+    preset: Annotated[Literal["paper", "lite"], typer.Option(help="Sizes.")] = "lite",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="For each size, instead of the preset's.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A size such as K=3 or 5/1, or time-points; repeatable."),
+    ] = None,
+    patients: Annotated[
+        int, typer.Option(min=1, help="Test patients without pathology to measure on, at most.")
+    ] = 12,
+    time_budget: Annotated[
+        float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
+    ] = None,
+    precision: Annotated[
+        Literal["32-true", "16-mixed", "bf16-mixed"] | None,
+        typer.Option(help="bf16-mixed where the device computes with it, unless given."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="On a CPU needs a C++ compiler.")
+    ] = False,
+) -> None:
+    """Train derived head CT with other sizes and fewer time points, and compare them."""
+    from training.fit import fastest_precision
+    from training.recipes.derived_ncct import PRESETS
+    from training.recipes.derived_ncct_ablations import NAMES, Setting, ablate
+
+    chosen = list(dict.fromkeys(only or NAMES))
+    if unknown := sorted(set(chosen) - set(NAMES)):
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}; expected some of {', '.join(NAMES)}", param_hint="--only"
+        )
+    setting = Setting(
+        pairs, runs, PRESETS[preset], precision or fastest_precision(device), device, compiled
+    )
+    try:
+        tables, done = ablate(setting, chosen, output, epochs, patients, time_budget)
+    except (FileNotFoundError, ValueError) as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from None
+    wide = Console(width=max(console.width, 160))
+    for table in tables:
+        wide.print(table)
+    if not done:
+        console.print("the time was up: go on with the same words")
+
+
 def _simulate(pairs: Path, sizes: "Preset", seed: int, processes: int) -> None:
     """Simulate the patients of a preset that are not there yet."""
     from training.pairs.simulated import simulate_pairs

@@ -39,7 +39,7 @@ Model = Literal["conv-lstm", "unet-3d", "nie"]
 Experiment = Literal["a", "b"]
 NAME = "derived-ncct"
 
-_SIZES = (
+SIZE_FIELDS = (
     "layers", "filters", "input_kernel", "recurrent_kernel", "last_state", "unet_filters",
 )  # fmt: skip
 _SIZES_FILE = "sizes.json"
@@ -197,7 +197,7 @@ def keep_sizes(folder: Path, preset: Preset) -> None:
     ValueError
         The run was begun with others.
     """
-    sizes = {name: getattr(preset, name) for name in _SIZES}
+    sizes = {name: getattr(preset, name) for name in SIZE_FIELDS}
     path = folder / _SIZES_FILE
     if path.exists():
         begun = json.loads(path.read_text(encoding="utf-8"))
@@ -215,7 +215,15 @@ def keep_sizes(folder: Path, preset: Preset) -> None:
 
 
 def sizes_of(folder: Path) -> Preset:
-    """A preset with the sizes of a run's network."""
+    """A preset with the sizes of a run's network.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such run.
+    """
+    if not (folder / _SIZES_FILE).exists():
+        raise FileNotFoundError(f"{folder} holds no run; train first")
     sizes = json.loads((folder / _SIZES_FILE).read_text(encoding="utf-8"))
     return replace(PRESETS["lite"], **sizes)
 
@@ -229,8 +237,6 @@ def load_run(runs: Path, model: Model, experiment: Experiment) -> "DerivedNcct":
         There is no such run, or it has no checkpoint yet.
     """
     folder = run_folder(runs, model, experiment)
-    if not (folder / _SIZES_FILE).exists():
-        raise FileNotFoundError(f"{folder} holds no run; train first")
     preset = sizes_of(folder)
     return load_best(DerivedNcct(build(model, preset), preset), folder)
 
@@ -247,6 +253,8 @@ def train(
     device: str = "auto",
     workers: int = 0,
     compiled: bool = False,
+    start: Path | None = None,
+    first_frames: int | None = None,
 ) -> Progress:
     """Train one model, or go on with it.
 
@@ -263,11 +271,15 @@ def train(
     compiled : bool
         Compile the stacked network's steps, see
         :meth:`inference.networks.conv_lstm.StackedConvLstm.compile_steps`.
+    start : Path, optional
+        Runs whose best checkpoint of experiment A the weights start from; B starts from ``runs``.
+    first_frames : int, optional
+        Train the stacked network on this many first time points of each scan only.
     """
     stacked = model == "conv-lstm"
     drawing = Drawing(
         preset.size if stacked else preset.rival_size, preset.batch, preset.batches,
-        None if stacked else _PAPER_FRAMES, seed=int(experiment == "b"),
+        None if stacked else _PAPER_FRAMES, first_frames, seed=int(experiment == "b"),
     )  # fmt: skip
     data = PairData(
         training_pairs(pairs, experiment), load_split(pairs, "validation"), drawing, workers
@@ -275,9 +287,11 @@ def train(
     folder = run_folder(runs, model, experiment)
     module = DerivedNcct(build(model, preset), preset)
     if experiment == "b":
-        module.load_state_dict(load_run(runs, model, "a").state_dict())
+        start = runs
+    if start:
+        module.load_state_dict(load_run(start, model, "a").state_dict())
     if compiled and isinstance(module.network, StackedConvLstm):
-        module.network.compile_steps()
+        module.network.compile_steps(any_size=False)
     keep_sizes(folder, preset)
     plan = Plan(
         folder, preset.epochs,

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dicom_node.jobs.database import now
 from dicom_node.jobs.models import Instance, Job, OutboxItem, Study
 from dicom_node.jobs.transitions import JobState, OutboxState
 from dicom_node.write.results import write_results
+from inference.pipelines import all_pipelines
 from tests.support.dicom_factory import ctp_datasets, ncct_datasets
 from tests.support.node import SmallNode, small_node
 from tests.support.scp import RecordingSCP
@@ -291,3 +293,29 @@ def test_being_stopped_costs_no_attempt(node: SmallNode, monkeypatch: pytest.Mon
     with pytest.raises(SystemExit):
         node.worker.run_one()
     assert (job(node).state, job(node).attempt) == (JobState.READY, 0)
+
+
+def test_pipelines_are_made_ready_while_nothing_is_to_be_done(
+    node: SmallNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[str] = []
+    (enabled, *_) = names = node.config.enabled_pipelines()
+
+    def prepare(_settings: object, device: str, *, compiled: bool) -> None:
+        seen.append(f"ready {device} {compiled}")
+        raise OSError("no compiler")
+
+    def run_one() -> bool:
+        seen.append("looked for a job")
+        if len(seen) > len(names) + 3:
+            node.worker.stop()
+        return len(seen) == 1
+
+    ready = replace(all_pipelines()[enabled], prepare=prepare)
+    monkeypatch.setattr(worker, "all_pipelines", lambda: all_pipelines() | {enabled: ready})
+    monkeypatch.setattr(node.worker, "run_one", run_one)
+    with caplog.at_level("INFO"):
+        node.worker.run_forever(poll_s=0.001)
+    assert seen[:4] == ["looked for a job", "looked for a job", "ready cpu False", *seen[:1]]
+    assert seen.count("ready cpu False") == 1
+    assert f"{enabled} is not ready in advance (OSError)" in caplog.text

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference.derived_ncct.model import load_model
+from inference.derived_ncct.model import Model, compile_model, load_model
 from inference.errors import WeightsError
 from inference.weights import MANIFEST_FILE, MODEL_FILE, read_tensors, stated_sha256, verify
 from tests.support.models import TRAINED_ON, damage, write_derived_ncct
@@ -81,3 +81,46 @@ def test_what_a_result_records_of_a_model(tmp_path: Path, simulated: bool) -> No
         "weights_sha256": manifest.sha256,
         "weights_trained_on": told,
     }
+
+
+def image(model: Model, *shape: int) -> torch.Tensor:
+    frames = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found: torch.Tensor = model.network(frames)
+    return found
+
+
+def test_a_compiled_network_gives_the_same_for_all_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    write_derived_ncct(tmp_path, filters=4)
+    model = load_model(tmp_path, "cpu")
+    shapes = [(5, 6, 20, 24), (2, 9, 31, 17), (1, 3, 12, 12)]
+    plain = [image(model, *shape) for shape in shapes]
+    compile_model(model, half=False)
+    made = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert made > 0
+    for shape, expected in zip(shapes, plain, strict=True):
+        torch.testing.assert_close(image(model, *shape), expected, rtol=0, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == made
+    assert load_model(tmp_path, "cpu").network is model.network
+
+
+def test_a_network_that_cannot_be_compiled_is_computed_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_derived_ncct(tmp_path)
+    model = load_model(tmp_path, "cpu")
+    plain = image(model, 2, 4, 8, 8)
+    monkeypatch.setattr("inference.derived_ncct.model.torch.inference_mode", _fails)
+    with pytest.raises(OSError, match="no compiler"):
+        compile_model(model, half=False)
+    monkeypatch.undo()
+    again = load_model(tmp_path, "cpu")
+    assert again.network is not model.network
+    torch.testing.assert_close(image(again, 2, 4, 8, 8), plain, rtol=0, atol=0)
+
+
+def _fails() -> None:
+    raise OSError("no compiler")
