@@ -62,10 +62,14 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Derived:
-    """An image in HU, shape ``(slice, row, column)``, and how the network was computed."""
+    """An image in HU, shape ``(slice, row, column)``, and how the network was computed.
+
+    ``voxels`` is how many it was given in all tiles together, halos among them.
+    """
 
     image: Float32Array
     tiles: int
+    voxels: int
     precision: str
 
 
@@ -98,7 +102,7 @@ def derive(
     half = takes_bfloat16(model, limits)
     precision = "bfloat16" if half else "float32"
     if not share.any():
-        return Derived(image, 0, precision)
+        return Derived(image, 0, 0, precision)
     most = most_voxels(model, len(frames), limits, half=half)
     tiles = plan_tiles(box_around(share > 0), limits.halo, most)
     for done, tile in enumerate(tiles, start=1):
@@ -107,7 +111,7 @@ def derive(
             found = _run(model, tile.cut(frames), half=half)[tile.inner]
             image[tile.place] += weight * (to_hu(found) - image[tile.place])
         progress(done / len(tiles))
-    return Derived(image, len(tiles), precision)
+    return Derived(image, len(tiles), sum(tile.voxels for tile in tiles), precision)
 
 
 def takes_bfloat16(model: Model, limits: Limits) -> bool:

@@ -70,3 +70,32 @@ def perfusion(
                 wide.print(make_table(name, rows))
     if as_json:
         print(json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}))
+
+
+@app.command("derived-ncct")
+def derived_ncct(
+    matrix: Annotated[int, typer.Option(min=16, max=1024, help="Rows and columns.")] = 256,
+    slices: Annotated[int, typer.Option(min=1, max=1024)] = 32,
+    frames: Annotated[int, typer.Option(min=1, max=200, help="Time points.")] = 19,
+    filters: Annotated[int, typer.Option(min=1, max=256, help="f; the paper's is 64.")] = 16,
+    layers: Annotated[int, typer.Option(min=1, max=8, help="K.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    memory_gb: Annotated[float, typer.Option(min=0.1, help="On a CPU, for the network.")] = 4.0,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each.")] = 3,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Also with compiled steps.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time the network of derived head CT, beside its convolutions alone."""
+    from training.bench.derived_ncct import Size, derived_table, time_derived_ncct
+
+    size = Size(matrix, slices, frames, layers, filters)
+    with console.status("derived head CT"):
+        rows = list(
+            time_derived_ncct(size, device, repeats=repeats, memory_gb=memory_gb, compiled=compiled)
+        )
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        Console(width=max(console.width, 140)).print(derived_table(size, rows))
