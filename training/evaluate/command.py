@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from training.evaluate.tables import Table, number
@@ -106,6 +107,7 @@ def derived_ncct(
 ) -> None:
     """Compare derived head CT with its rivals on test patients (van de Leemput et al. 2020)."""
     from training.evaluate.derived_ncct import baselines, measure_bias, score_pairs
+    from training.evaluate.derived_ncct_pictures import draw_patients
     from training.evaluate.derived_ncct_report import write_report
     from training.pairs.subvolumes import load_split
     from training.recipes.derived_ncct import trained_methods
@@ -124,6 +126,7 @@ def derived_ncct(
     wide = Console(width=max(console.width, 200))
     for table in write_report(scores, "conv-lstm", output):
         wide.print(table)
+    draw_patients(chosen, scores, methods, "conv-lstm", output)
     if export:
         from training.recipes.derived_ncct import training_pairs
         from training.recipes.derived_ncct_export import export as write
@@ -131,6 +134,32 @@ def derived_ncct(
         seen = training_pairs(pairs, experiment)
         manifest = write(runs, export, experiment, seen, scores, version)
         console.print(f"{export}: {manifest.name} {manifest.version}, {manifest.trained_on}")
+
+
+@app.command("derived-ncct-scan")
+def derived_ncct_scan(
+    scan: Annotated[
+        Path, typer.Argument(exists=True, help="A CT perfusion: folder of DICOM, or NIfTI file.")
+    ],
+    output: Annotated[Path, typer.Option(help="PNG file.")],
+    model: Annotated[
+        str, typer.Option(help="A model that is shipped, or the absolute path of another.")
+    ] = "derived_ncct",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Draw slices of a CT perfusion beside the head CT that is derived from it."""
+    from inference.derived_ncct.model import load_model
+    from inference.errors import InferenceError
+    from inference.weights import shipped
+    from training.evaluate.derived_ncct_pictures import draw_scan
+    from training.pairs.sources import read_ctp
+
+    try:
+        with console.status("derived head CT"):
+            draw_scan(read_ctp(scan).image, load_model(shipped(model), device), output)
+    except InferenceError as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from None
 
 
 class Record:

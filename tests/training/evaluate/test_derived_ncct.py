@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from inference.networks.conv_lstm import StackedConvLstm
 from inference.weights import read_manifest, read_tensors
+from tests.support.dicom_factory import ctp_datasets, save
+from tests.support.models import write_derived_ncct
 from tests.training.pairs.tiny import BIAS_HU, NOISE_HU, tiny_folder, tiny_pair
 from training.evaluate.command import app
 from training.evaluate.derived_ncct import (
@@ -145,6 +148,8 @@ def test_the_command_compares_what_was_trained(
         methods = [row["method"] for row in csv.DictReader(file)]
     assert methods == [*BASELINES, "conv-lstm", "nie"]
     assert (tmp_path / "shifted-pathology-mse.png").exists()
+    shown = tmp_path / "test-pathology-patients.png"
+    assert imread(shown).shape[1] > 7 * 100  # five methods, what was measured, truth, error
     manifest = read_manifest(tmp_path / "model")
     assert manifest.simulated
     assert manifest.trained_on == "2 simulated patients (2 ge), 0 of them with pathology"
@@ -154,3 +159,19 @@ def test_the_command_compares_what_was_trained(
     result = CliRunner().invoke(app, [str(word) for word in (*words, "--split", "none")])
     assert result.exit_code == 2
     assert "no case of split 'none'" in " ".join(result.output.split())
+
+
+def test_a_scan_is_drawn_beside_what_is_derived(tmp_path: Path) -> None:
+    write_derived_ncct(tmp_path / "model")
+    save(ctp_datasets(slices=9, time_points=6), tmp_path / "scan")
+    words = ["derived-ncct-scan", tmp_path / "scan", "--output", tmp_path / "scan.png"]
+    words += ["--model", tmp_path / "model"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    height, width, _ = imread(tmp_path / "scan.png").shape
+    assert height > width  # four slices of three images
+    (tmp_path / "empty").mkdir()
+    words[1] = tmp_path / "empty"
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 1
+    assert "no CT perfusion" in result.output
