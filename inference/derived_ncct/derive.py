@@ -132,18 +132,26 @@ def network_share(cavity: BoolArray, spacing_mm: tuple[float, float]) -> Float32
 
 
 def most_voxels(model: Model, frames: int, limits: Limits, *, half: bool) -> int:
-    """How many voxels the network can be given at once.
+    """How many voxels the network can be given at once."""
+    voxel = state_bytes(model.layers, model.filters, frames, 2 if half else 4)
+    countable = _LARGEST_TENSOR // (_GATES * model.filters)
+    return min(int(free_bytes(model.device, limits.memory_gb) / voxel), countable)
+
+
+def state_bytes(layers: int, filters: int, frames: int, number: int) -> int:
+    """What the states of a voxel take, if a number of them takes ``number`` bytes.
 
     All layers but the last hold the hidden states of their input and of their output for all time
     points; the first has no states as its input.
     """
-    sequences = min(model.layers - 1, 2)
-    states = model.filters * (frames * sequences + _WORKING_STATES) * (2 if half else 4)
-    free = limits.memory_gb * 2**30
-    if torch.device(model.device).type == "cuda":
-        free = _GPU_SHARE * torch.cuda.mem_get_info(model.device)[0]
-    countable = _LARGEST_TENSOR // (_GATES * model.filters)
-    return min(int(free / (states + 8 * frames)), countable)
+    return filters * (frames * min(layers - 1, 2) + _WORKING_STATES) * number + 8 * frames
+
+
+def free_bytes(device: str, memory_gb: float) -> float:
+    """What a network may take: ``memory_gb`` on a CPU, on a GPU most of what is free there."""
+    if torch.device(device).type == "cuda":
+        return _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+    return memory_gb * 2**30
 
 
 def tiling_error(frames: Float32Array, model: Model, halo: int) -> float:

@@ -104,6 +104,7 @@ def derived_ncct(
         typer.Option(metavar="DIR", help="Write the network and what was measured as a model."),
     ] = None,
     version: Annotated[str, typer.Option(help="Of that model.")] = "0.1.0",
+    device: Annotated[str, typer.Option(help="cpu or cuda, for the networks.")] = "cpu",
 ) -> None:
     """Compare derived head CT with its rivals on test patients (van de Leemput et al. 2020)."""
     from training.evaluate.derived_ncct import baselines, measure_bias, score_pairs
@@ -117,7 +118,7 @@ def derived_ncct(
         chosen = [pair for name in split or ("test", "shifted") for pair in load_split(pairs, name)]
     except FileNotFoundError as error:
         raise typer.BadParameter(str(error), param_hint="--pairs") from None
-    methods = {**baselines(bias), **trained_methods(runs, experiment)}
+    methods = {**baselines(bias), **trained_methods(runs, experiment, device)}
     scores = []
     with Progress(console=console) as bar:
         total = len(chosen) * len(methods)

@@ -48,10 +48,10 @@ def draw_patients(
         own = sorted(found.get(shown, []), key=_error)
         if not own:
             continue
-        chosen = {"middle": own[len(own) // 2], "worst": own[-1]}
+        chosen = {own[-1].case: "worst", own[(len(own) - 1) // 2].case: "middle"}
         rows = [
-            _patient_row(f"{name}: {one.case}", by_name[one.case], methods, shown)
-            for name, one in chosen.items()
+            _patient_row(f"{name}: {case}", by_name[case], methods, shown)
+            for case, name in reversed(chosen.items())
         ]
         path = folder / f"{split}-{kind}-patients.png"
         image_panel(rows, path)

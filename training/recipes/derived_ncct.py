@@ -9,7 +9,6 @@ outside the cranial cavity do not count: the result is not used there.
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +22,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from inference.derived_ncct.derive import HALO, free_bytes, state_bytes
 from inference.derived_ncct.frames import to_hu, to_network
 from inference.derived_ncct.tiles import box_around, plan_tiles
 from inference.networks.conv_lstm import LastState, StackedConvLstm
@@ -47,6 +47,9 @@ _HU_SQUARED = 250.0**2
 _PAPER_FRAMES = 19
 _OUTSIDE_HU = -1024.0
 _WARM_UP_STEPS = 50
+_MEMORY_GB = 6.0  # of a CPU
+_RIVAL_HALO = 32
+_RIVAL_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -317,7 +320,7 @@ def training_pairs(folder: Path, experiment: Experiment) -> list[Pair]:
     return healthy
 
 
-def as_method(module: DerivedNcct, frames: int | None) -> Derive:
+def as_method(module: DerivedNcct, frames: int | None, device: str = "cpu") -> Derive:
     """A trained network as a method of :mod:`training.evaluate.derived_ncct`.
 
     Parameters
@@ -325,29 +328,47 @@ def as_method(module: DerivedNcct, frames: int | None) -> Derive:
     module : DerivedNcct
     frames : int or None
         How many time points the network takes; None: any number.
+    device : str
+        Where it is computed, in tiles where its memory asks for them.
     """
-    network = module.network.eval()
-
-    half = computes_bfloat16("cpu")
+    network = module.network.eval().to(device)
+    half = computes_bfloat16(device)
+    kind = torch.device(device).type
 
     @torch.inference_mode()
     def derive(data: Float32Array, cavity: BoolArray) -> Float32Array:
-        (tile,) = plan_tiles(box_around(cavity), 0, sys.maxsize)
-        given = tile.cut(data if frames is None else with_frames(data, frames))
+        given = data if frames is None else with_frames(data, frames)
         image = np.full(cavity.shape, _OUTSIDE_HU, np.float32)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            found = network(torch.from_numpy(to_network(given))[None])
-        image[tile.place] = to_hu(found[0].float().numpy())[tile.inner]
+        most = int(free_bytes(device, _MEMORY_GB) / _bytes_of_voxel(network, len(given)))
+        for tile in plan_tiles(box_around(cavity), _halo(network), most):
+            part = torch.from_numpy(to_network(tile.cut(given))[None]).to(device)
+            with torch.autocast(kind, torch.bfloat16, enabled=half):
+                found = network(part)[0]
+            image[tile.place] = to_hu(found.float().cpu().numpy())[tile.inner]
         return image
 
     return derive
 
 
-def trained_methods(runs: Path, experiment: Experiment) -> dict[str, Derive]:
+def _halo(network: nn.Module) -> int:
+    return HALO if isinstance(network, StackedConvLstm) else _RIVAL_HALO
+
+
+def _bytes_of_voxel(network: nn.Module, frames: int) -> int:
+    """What a voxel takes at least, with room to spare: full-size images of the widest part."""
+    if isinstance(network, StackedConvLstm):
+        return state_bytes(len(network.sequence_layers) + 1, network.head.in_channels, frames, 4)
+    widest = max(m.out_channels for m in network.modules() if isinstance(m, nn.Conv3d))
+    return 4 * (frames + _RIVAL_IMAGES * widest)
+
+
+def trained_methods(runs: Path, experiment: Experiment, device: str = "cpu") -> dict[str, Derive]:
     """The networks that have been trained, by name."""
     found = {}
     for model in get_args(Model):
         if list(run_folder(runs, model, experiment).glob("best-*.ckpt")):
             module = load_run(runs, model, experiment)
-            found[model] = as_method(module, None if model == "conv-lstm" else _PAPER_FRAMES)
+            found[model] = as_method(
+                module, None if model == "conv-lstm" else _PAPER_FRAMES, device
+            )
     return found

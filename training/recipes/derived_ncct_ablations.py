@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from training.evaluate.derived_ncct import Float32Array, Score, score_pairs
 from training.evaluate.derived_ncct_report import values
@@ -98,6 +99,13 @@ class Setting:
     precision: Precision = "32-true"
     device: str = "auto"
     compiled: bool = False
+
+    @property
+    def method_device(self) -> str:
+        """Where trained networks are measured."""
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
 
     def trained(self, preset: Preset, runs: Path, deadline: Deadline, **more: Any) -> bool:
         """Train a variant, or go on with it; False when the time was up before its end."""
@@ -213,7 +221,7 @@ def train_sizes(
             preset,
             sum(parameter.numel() for parameter in module.network.parameters()),
             preset.epochs * preset.batches,
-            list(score_pairs(patients, {name: as_method(module, None)})),
+            list(score_pairs(patients, {name: as_method(module, None, setting.method_device)})),
         )
 
 
@@ -231,7 +239,8 @@ def train_time_points(
     )
     for count in FIRST:
         module = load_run(setting.runs, "conv-lstm", "a")
-        yield TimePointOutcome(count, 0, _with_first(module, count, patients))
+        device = setting.method_device
+        yield TimePointOutcome(count, 0, _with_first(module, count, patients, device))
         runs = setting.runs / TIME_POINTS / str(count)
         for epochs in further_epochs(setting.preset):
             preset = replace(further, epochs=epochs)
@@ -239,7 +248,7 @@ def train_time_points(
                 return
             folder = run_folder(runs, "conv-lstm", "a")
             module = load_last(DerivedNcct(build("conv-lstm", preset), preset), folder)
-            yield TimePointOutcome(count, epochs, _with_first(module, count, patients))
+            yield TimePointOutcome(count, epochs, _with_first(module, count, patients, device))
 
 
 def further_epochs(preset: Preset) -> list[int]:
@@ -247,8 +256,10 @@ def further_epochs(preset: Preset) -> list[int]:
     return sorted({max(1, round(share * preset.epochs)) for share in _FURTHER_SHARES})
 
 
-def _with_first(module: DerivedNcct, count: int, patients: Sequence[Pair]) -> list[Score]:
-    derive = as_method(module, None)
+def _with_first(
+    module: DerivedNcct, count: int, patients: Sequence[Pair], device: str
+) -> list[Score]:
+    derive = as_method(module, None, device)
 
     def of_first(frames: Float32Array, cavity: BoolArray) -> Float32Array:
         return derive(frames[:count], cavity)

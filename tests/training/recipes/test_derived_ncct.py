@@ -6,20 +6,31 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from inference.derived_ncct.tiles import Tile, plan_tiles
 from inference.networks.conv_lstm import StackedConvLstm
-from tests.training.pairs.tiny import tiny_folder
+from tests.training.pairs.tiny import tiny_folder, tiny_pair
 from tests.training.recipes import two_processes
 from tests.training.recipes.tiny import TINY
 from training.fit import Plan, fit, load_best
 from training.pairs.subvolumes import Drawing, PairData, load_split
 from training.recipes import derived_ncct
 from training.recipes.command import app
-from training.recipes.derived_ncct import PRESETS, DerivedNcct, build, load_run, run_folder, train
+from training.recipes.derived_ncct import (
+    PRESETS,
+    DerivedNcct,
+    as_method,
+    build,
+    load_run,
+    run_folder,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +186,23 @@ def test_processes_of_torchrun_share_the_batches(pairs: Path, tmp_path: Path) ->
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert max(steps) == TINY.epochs * TINY.batches // 2 - 1
     assert list(run.glob("best-*.ckpt"))
+
+
+def test_a_network_in_tiles_gives_the_same_as_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = tiny_pair(shape=(6, 70, 70), frames=3)
+    frames = np.asarray(pair.ctp, np.float32)
+    module = DerivedNcct(build("conv-lstm", TINY), TINY)
+    whole = as_method(module, None)(frames, pair.masks["cavity"])
+    counted: list[int] = []
+
+    def plan(*arguments: Any) -> list[Tile]:
+        tiles = plan_tiles(*arguments)
+        counted.append(len(tiles))
+        return tiles
+
+    monkeypatch.setattr(derived_ncct, "plan_tiles", plan)
+    monkeypatch.setattr(derived_ncct, "_MEMORY_GB", 0.008)
+    parts = as_method(module, None)(frames, pair.masks["cavity"])
+    assert counted[0] > 1
+    inside = pair.masks["cavity"]
+    np.testing.assert_allclose(parts[inside], whole[inside], atol=0.5)
