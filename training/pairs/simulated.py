@@ -4,10 +4,11 @@ Half of the patients of every split have pathology (a stroke, blood) and faults 
 others some move, as healthy people do.
 """
 
+import json
 import multiprocessing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from inference.errors import NotAnalysable
 from training.evaluate.patient_scans import series_of
 from training.pairs.pair import Case as PairCase
 from training.pairs.pair import Pair, as_half
-from training.simulate.anatomy.cache import cached_anatomy
+from training.simulate.anatomy.cache import cached_anatomy, simulator_version
 from training.simulate.arrays import BoolArray, stream
 from training.simulate.cohort import anatomy_seeds, split_cohort
 from training.simulate.ct.ctp_scan import CtpScan, Irregularity, draw_irregularities, scan_ctp
@@ -31,6 +32,7 @@ _BLOOD_SHARE = 0.6
 _TRUTH = ("ncct", "brain", "ich", "core", "artery", "vein")
 _FEWEST_SLICES = 4
 _HALF = 0.5
+_ORIGIN_FILE = "simulated.json"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,13 @@ def simulate_pairs(
         Sizes.
     processes : int
         Patients at a time, 2 GB each.
+
+    Raises
+    ------
+    ValueError
+        The folder holds patients of another seed, of other sizes or of another simulator.
     """
+    _keep_origin(folder, {"simulator": simulator_version(), "seed": seed, "grid": asdict(grid)})
     requests = [
         Request(
             folder, split, own, SCANNERS[number % len(SCANNERS)],
@@ -125,6 +133,19 @@ def simulate_pairs(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         yield from pool.map(_make, requests)
+
+
+def _keep_origin(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Note how patients are simulated, or see that it is still the same."""
+    path, text = folder / _ORIGIN_FILE, json.dumps(origin, indent=2, sort_keys=True) + "\n"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    elif (there := path.read_text(encoding="utf-8")) != text:
+        raise ValueError(
+            f"{folder} holds patients simulated with {' '.join(there.split())}, now "
+            f"{' '.join(text.split())} is wanted: give another folder"
+        )
 
 
 def _make(request: Request) -> str:

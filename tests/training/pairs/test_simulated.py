@@ -1,5 +1,6 @@
 """Simulated patients as pairs, on small grids."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,9 @@ def test_what_is_there_is_not_made_again(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("training.pairs.simulated.simulate_pair", never)
     made = list(simulate_pairs(folder, {"train": 1}, 3, GRID))
     assert [path.name for path in case_folders(folder, "train")] == made
+
+
+def test_patients_of_other_sizes_are_not_mixed(folder: Path) -> None:
+    for seed, grid in ((4, GRID), (3, replace(GRID, slices=7))):
+        with pytest.raises(ValueError, match="holds patients simulated with .* another folder"):
+            next(simulate_pairs(folder, {"train": 1}, seed, grid))
