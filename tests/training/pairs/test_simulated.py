@@ -58,5 +58,5 @@ def test_what_is_there_is_not_made_again(folder: Path, monkeypatch: pytest.Monke
 
 def test_patients_of_other_sizes_are_not_mixed(folder: Path) -> None:
     for seed, grid in ((4, GRID), (3, replace(GRID, slices=7))):
-        with pytest.raises(ValueError, match="holds patients simulated with .* another folder"):
+        with pytest.raises(ValueError, match=r"holds patients simulated with .* another folder"):
             next(simulate_pairs(folder, {"train": 1}, seed, grid))
