@@ -15,6 +15,8 @@ NETWORK = "StackedConvLstm"
 
 _KEPT = 2
 _COMPILED_FRAMES = 3  # a first step and others, in every layer
+# Sizes that are equal when a step is compiled are taken to be equal always: these are like no other.
+_COMPILED_SIZES = 11, 29, 37
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ def compile_model(model: Model, *, half: bool) -> None:
         then forgotten, so that it is read anew and computed as it is.
     """
     model.network.compile_steps(any_size=True)
-    images = torch.zeros(1, _COMPILED_FRAMES, 8, 24, 32, device=model.device)
+    images = torch.zeros(1, _COMPILED_FRAMES, *_COMPILED_SIZES, device=model.device)
     try:
         with (
             torch.inference_mode(),

@@ -21,6 +21,7 @@ on a CPU 1.2 (bfloat16) to 4 times (float32) as fast as two.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -36,6 +37,8 @@ LastState = Literal["formula", "full"]
 
 _GATES = 4
 _MOST_COMPILATIONS = 64
+_SLAB_VOXELS = {"cpu": 80_000, "cuda": 4_000_000}  # what caches hold, what keeps a GPU busy
+_FEWEST_SLICES = 2
 _FORGET = 1
 
 
@@ -87,29 +90,70 @@ class ConvLstmCell(nn.Module):
     def forward(self, frame: torch.Tensor, state: State | None) -> State:
         """Hidden and cell state after one step.
 
+        Without gradients, slabs of a few slices are computed one after the other: their gates are
+        used while they are still in the cache, and never all held at once.
+
         Parameters
         ----------
         frame : tensor, shape ``(batch, channel, z, y, x)``
         state : two tensors of shape ``(batch, filter, z, y, x)``, or None for zeros
         """
-        input_gate, forget_gate, output_gate, candidate = self._gates(frame, state).chunk(_GATES, 1)
-        cell = input_gate.sigmoid() * candidate.tanh()
-        if state is not None:
-            cell = forget_gate.sigmoid() * state[1] + cell
-        return output_gate.sigmoid() * cell.tanh(), cell
+        hidden, cell = (None, None) if state is None else state
+        if torch.is_grad_enabled():
+            return self.step(frame, hidden, cell, slab=False)
+        parts = [
+            self.step(
+                _slab(frame, start, stop, self.reach),
+                None if hidden is None else _slab(hidden, start, stop, self.reach),
+                None if cell is None else _slab(cell, start, stop, self.reach),
+                slab=True,
+            )
+            for start, stop in _slabs(frame)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([each[0] for each in parts], 2), torch.cat([each[1] for each in parts], 2)
 
-    def _gates(self, frame: torch.Tensor, state: State | None) -> torch.Tensor:
+    def step(
+        self,
+        frame: torch.Tensor,
+        hidden: torch.Tensor | None,
+        cell: torch.Tensor | None,
+        *,
+        slab: bool,
+    ) -> State:
+        """The equations; all parts of a slab come with :attr:`reach` slices more on both sides."""
+        gates = self._gates(frame, hidden, slab=slab)
+        input_gate, forget_gate, output_gate, candidate = gates.chunk(_GATES, 1)
+        after = input_gate.sigmoid() * _tanh(candidate)
+        if cell is not None:
+            inner = _without(cell, self.reach) if slab else cell
+            after = forget_gate.sigmoid() * inner + after
+        return output_gate.sigmoid() * _tanh(after), after
+
+    @property
+    def reach(self) -> int:
+        """Slices that a step sees above and below."""
+        return max(self.input_weight.shape[2], self.recurrent_weight.shape[2]) // 2
+
+    def compile_step(self, *, any_size: bool) -> None:
+        """See :meth:`StackedConvLstm.compile_steps`."""
+        self.__dict__["step"] = torch.compile(self.step, dynamic=any_size)
+
+    def _gates(
+        self, frame: torch.Tensor, hidden: torch.Tensor | None, *, slab: bool
+    ) -> torch.Tensor:
         """Gates before their activation, shape ``(batch, 4 × filter, z, y, x)``."""
-        if state is None:
-            return conv3d(frame, self.input_weight, self.bias, padding="same")
-        hidden = state[0]
+        around = self.reach if slab else None
+        if hidden is None:
+            return _convolve(frame, self.input_weight, self.bias, around)
         if self.input_weight.shape[2:] == self.recurrent_weight.shape[2:]:
             # Of two types, torch.cat would take the wider one and copy the state.
             both = torch.cat([frame.to(hidden.dtype), hidden], dim=1)
             weight = torch.cat([self.input_weight, self.recurrent_weight], dim=1)
-            return conv3d(both, weight, self.bias, padding="same")
-        gates = conv3d(frame, self.input_weight, self.bias, padding="same")
-        return gates + conv3d(hidden, self.recurrent_weight, padding="same")
+            return _convolve(both, weight, self.bias, around)
+        gates = _convolve(frame, self.input_weight, self.bias, around)
+        return gates + _convolve(hidden, self.recurrent_weight, None, around)
 
 
 class _TwoDirections(nn.Module):
@@ -230,7 +274,7 @@ class StackedConvLstm(nn.Module):
         torch._dynamo.config.recompile_limit = _MOST_COMPILATIONS
         for module in self.modules():
             if isinstance(module, ConvLstmCell):
-                module.compile(dynamic=any_size)
+                module.compile_step(any_size=any_size)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Image of shape ``(batch, z, y, x)`` from a sequence of any length above 0.
@@ -267,3 +311,50 @@ def _hidden_states(
         else:
             state = cell(frame, state)
         yield state[0]
+
+
+def _convolve(
+    image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, around: int | None
+) -> torch.Tensor:
+    """Convolution that keeps the size, or takes off so many slices around."""
+    if around is None:
+        return conv3d(image, weight, bias, padding="same")
+    z, y, x = (edge // 2 for edge in weight.shape[2:])
+    return conv3d(_without(image, around - z), weight, bias, padding=(0, y, x))
+
+
+def _without(volume: torch.Tensor, around: int) -> torch.Tensor:
+    """A volume without some of its first and last slices."""
+    return volume[:, :, around : volume.shape[2] - around]
+
+
+def _slabs(frame: torch.Tensor) -> Iterator[tuple[int, int]]:
+    """First slices of slabs, and those after their last."""
+    depth, rows, columns = frame.shape[2:]
+    thickness = max(_SLAB_VOXELS[frame.device.type] // (rows * columns), _FEWEST_SLICES)
+    count = max(depth // thickness, 1)
+    return pairwise(depth * place // count for place in range(count + 1))
+
+
+def _slab(volume: torch.Tensor, start: int, stop: int, reach: int) -> torch.Tensor:
+    """A copy of slices with what lies around them, zeros beyond the volume.
+
+    The layout is always the same, which compiled steps ask for.
+    """
+    first, after = start - reach, stop + reach
+    low, high = max(first, 0), min(after, volume.shape[2])
+    shape = (*volume.shape[:2], after - first, *volume.shape[3:])
+    part = torch.empty(
+        shape, dtype=volume.dtype, device=volume.device, memory_format=torch.channels_last_3d
+    )
+    part[:, :, : low - first] = 0
+    part[:, :, high - first :] = 0
+    part[:, :, low - first : high - first] = volume[:, :, low:high]
+    return part
+
+
+def _tanh(values: torch.Tensor) -> torch.Tensor:
+    """Hyperbolic tangent; compiled, where all is float32 inside, by the faster sigmoid."""
+    if torch.compiler.is_compiling():
+        return 2 * (2 * values).sigmoid() - 1
+    return values.tanh()

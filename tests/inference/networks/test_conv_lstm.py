@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import conv3d, mse_loss
 
+from inference.networks import conv_lstm
 from inference.networks.conv_lstm import (
     ConvLstmCell,
     LastLayer,
@@ -220,3 +221,17 @@ def test_impossible_networks_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         StackedConvLstm(*arguments)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("voxels", [1, 40, 10_000])
+def test_slab_by_slab_is_the_same_as_at_once(
+    kernels: tuple[int, int], voxels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = scrambled(StackedConvLstm(2, FILTERS, *kernels))
+    for depth in (1, 2, 7):
+        images = torch.randn(2, 3, depth, 5, 4, generator=torch.Generator().manual_seed(depth))
+        whole = network(images).detach()
+        monkeypatch.setattr(conv_lstm, "_SLAB_VOXELS", {"cpu": voxels})
+        with torch.no_grad():
+            torch.testing.assert_close(network(images), whole, rtol=0, atol=1e-5)
