@@ -15,7 +15,7 @@ NETWORK = "StackedConvLstm"
 
 _KEPT = 2
 _COMPILED_FRAMES = 3  # a first step and others, in every layer
-# Sizes that are equal when a step is compiled are taken to be equal always: these are like no other.
+# Sizes that are equal when a step is compiled are taken to be so always: these are like no other.
 _COMPILED_SIZES = 11, 29, 37
 
 
