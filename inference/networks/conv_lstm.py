@@ -37,7 +37,7 @@ LastState = Literal["formula", "full"]
 
 _GATES = 4
 _MOST_COMPILATIONS = 64
-_SLAB_VOXELS = {"cpu": 80_000, "cuda": 4_000_000}  # what caches hold, what keeps a GPU busy
+_SLAB_VOXELS = {"cpu": 160_000, "cuda": 4_000_000}  # what caches hold, what keeps a GPU busy
 _FEWEST_SLICES = 2
 _FORGET = 1
 
