@@ -52,9 +52,8 @@ def test_values_come_from_where_a_point_moved_to(
         index = (moved - line) @ cosines / step
         inside &= (index > 4) & (index < size - 5)
     assert inside.sum() > 500
-    # The bicubic kernel misplaces straight lines by up to 0.048 pixels, also those that the volume's
-    # slope from slice to slice makes in a tilted plane. Turns about two axes were seen to reach
-    # 0.051.
+    # The bicubic kernel misplaces straight lines by up to 0.048 pixels, also those that the slope
+    # from slice to slice makes in a tilted plane. Turns about two axes were seen to reach 0.051.
     upright = float(geometry.normal @ turn @ geometry.normal)
     tilted = abs(float(geometry.normal @ (3, -2, 5))) * np.sqrt(1 - upright**2) / upright
     slopes = [
