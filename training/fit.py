@@ -28,7 +28,7 @@ Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 Module = TypeVar("Module", bound=LightningModule)
 
-_LAST = "last.ckpt"
+LAST = "last.ckpt"
 # Going on in the same folder is meant, sub-volumes are drawn faster than they are learned from, and
 # the last is between Lightning and torch.
 _EXPECTED = (
@@ -145,7 +145,7 @@ def fit(module: LightningModule, data: LightningDataModule, plan: Plan) -> Progr
         default_root_dir=plan.folder,
         enable_model_summary=False,
     )
-    last = plan.folder / _LAST
+    last = plan.folder / LAST
     with warnings.catch_warnings():
         for expected in _EXPECTED:
             warnings.filterwarnings("ignore", expected)
@@ -175,24 +175,11 @@ def load_best(module: Module, folder: Path) -> Module:
     found = sorted(folder.glob("best-*.ckpt"))
     if not found:
         raise FileNotFoundError(f"{folder}: no best-*.ckpt; train first")
-    return _load(module, found[-1])
+    return load_checkpoint(module, found[-1])
 
 
-def load_last(module: Module, folder: Path) -> Module:
-    """Give a module the weights that a run had last.
-
-    Raises
-    ------
-    FileNotFoundError
-        The run has none.
-    """
-    last = folder / _LAST
-    if not last.exists():
-        raise FileNotFoundError(f"{folder}: no {_LAST}; train first")
-    return _load(module, last)
-
-
-def _load(module: Module, path: Path) -> Module:
+def load_checkpoint(module: Module, path: Path) -> Module:
+    """Give a module the weights of a checkpoint."""
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
     return module

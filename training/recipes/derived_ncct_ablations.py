@@ -5,6 +5,7 @@ with the same number of steps; all are measured on the same test patients. For f
 best network of experiment A goes on with the first 1, 2, … of them only.
 """
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from training.evaluate.derived_ncct_report import values
 from training.evaluate.figures import score_lines
 from training.evaluate.statistics import bootstrap_interval
 from training.evaluate.tables import Table, number, with_interval
-from training.fit import Precision, load_last
+from training.fit import LAST, Precision, load_checkpoint
 from training.pairs.pair import BoolArray, Pair
 from training.pairs.subvolumes import load_split
 from training.recipes.derived_ncct import (
@@ -244,10 +245,16 @@ def train_time_points(
         runs = setting.runs / TIME_POINTS / str(count)
         for epochs in further_epochs(setting.preset):
             preset = replace(further, epochs=epochs)
-            if not setting.trained(preset, runs, deadline, start=setting.runs, first_frames=count):
-                return
             folder = run_folder(runs, "conv-lstm", "a")
-            module = load_last(DerivedNcct(build("conv-lstm", preset), preset), folder)
+            after = folder / f"after-{epochs}.ckpt"  # stays when the run goes on
+            if not after.exists():
+                more = {"start": setting.runs, "first_frames": count}
+                if not setting.trained(preset, runs, deadline, **more):
+                    return
+                part = after.with_suffix(".part")
+                shutil.copyfile(folder / LAST, part)
+                part.replace(after)
+            module = load_checkpoint(DerivedNcct(build("conv-lstm", preset), preset), after)
             yield TimePointOutcome(count, epochs, _with_first(module, count, patients, device))
 
 

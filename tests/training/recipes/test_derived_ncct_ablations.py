@@ -61,6 +61,9 @@ def test_fewer_time_points_start_from_the_best_network(
         (points, further, "2") for points in ("0-0", "0-3") for further in ("0", "1", "2", "3")
     ]
     assert len({row[3] for row in table.rows}) == len(table.rows)
+    (again,), done = ablate(setting, ["time-points"], tmp_path)
+    assert done
+    assert again.rows == table.rows
     after = load_run(runs, "conv-lstm", "a").state_dict()
     assert all(bool((before[name] == after[name]).all()) for name in before)
     assert (tmp_path / "time-points-mse.png").stat().st_size > 1000
