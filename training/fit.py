@@ -120,12 +120,30 @@ class TimeBudget(Callback):
 
 
 def fit(module: LightningModule, data: LightningDataModule, plan: Plan) -> Progress:
-    """Train, or go on training, until the plan is done or its time is up."""
+    """Train, or go on training, until the plan is done or its time is up.
+
+    Raises
+    ------
+    ValueError
+        The run is longer than the plan.
+    """
     plan.folder.mkdir(parents=True, exist_ok=True)
+    path = plan.folder / LAST
+    last = path if path.exists() else None
+    if last and (done := _epochs_of(last)) > plan.epochs:
+        raise ValueError(
+            f"{plan.folder} was trained for {done} epochs, {plan.epochs} are wanted: give another "
+            "folder of runs, or more epochs"
+        )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     seed_everything(plan.seed, workers=True, verbose=False)
     best = ModelCheckpoint(
-        dirpath=plan.folder, filename="best-{epoch}", monitor=MONITORED, save_last=True,
+        dirpath=plan.folder, filename="best-{epoch}", monitor=MONITORED,
+        enable_version_counter=False,
+    )  # fmt: skip
+    # After the best, which it records.
+    every = ModelCheckpoint(
+        dirpath=plan.folder, filename=path.stem, save_on_train_epoch_end=True,
         enable_version_counter=False,
     )  # fmt: skip
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -141,18 +159,23 @@ def fit(module: LightningModule, data: LightningDataModule, plan: Plan) -> Progr
         log_every_n_steps=1,
         reload_dataloaders_every_n_epochs=1,
         logger=_loggers(plan.folder),
-        callbacks=[best, RichProgressBar(), TimeBudget(plan.time_budget_s)],
+        callbacks=[best, every, RichProgressBar(), TimeBudget(plan.time_budget_s)],
         default_root_dir=plan.folder,
         enable_model_summary=False,
     )
-    last = plan.folder / LAST
     with warnings.catch_warnings():
         for expected in _EXPECTED:
             warnings.filterwarnings("ignore", expected)
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        trainer.fit(module, data, ckpt_path=last, weights_only=True)
     chosen = Path(best.best_model_path) if best.best_model_path else None
     loss = None if best.best_model_score is None else float(best.best_model_score)
     return Progress(trainer.current_epoch, plan.epochs, chosen, loss)
+
+
+def _epochs_of(checkpoint: Path) -> int:
+    """How many epochs had been done when it was written."""
+    epoch: int = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
+    return epoch + 1
 
 
 def _loggers(folder: Path) -> list[Logger]:

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 console = Console(stderr=True)
 
+Pairs = Annotated[Path, typer.Option(help="Folder of the prepared cases.")]
+PresetName = Annotated[Literal["paper", "lite"], typer.Option(help="Sizes.")]
+TimeBudget = Annotated[
+    float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
+]
+PrecisionName = Annotated[
+    Literal["32-true", "16-mixed", "bf16-mixed"] | None,
+    typer.Option(help="bf16-mixed where the device computes with it, unless given."),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Compile conv-lstm; on a CPU needs a C++ compiler.")
+]
+
 
 @app.callback()
 def train() -> None:
@@ -24,13 +38,13 @@ def train() -> None:
 
 @app.command("derived-ncct")
 def derived_ncct(
-    pairs: Annotated[Path, typer.Option(help="Folder of the prepared cases.")],
+    pairs: Pairs,
     runs: Annotated[Path, typer.Option(help="Folder of the runs: checkpoints and logs.")],
     model: Annotated[
         Literal["conv-lstm", "unet-3d", "nie"],
         typer.Option(help="The stacked network or one of its rivals."),
     ] = "conv-lstm",
-    preset: Annotated[Literal["paper", "lite"], typer.Option(help="Sizes.")] = "lite",
+    preset: PresetName = "lite",
     layers: Annotated[int | None, typer.Option(min=1, help="K, instead of the preset's.")] = None,
     filters: Annotated[int | None, typer.Option(min=1, help="f, likewise.")] = None,
     input_kernel: Annotated[int | None, typer.Option(min=1, help="*x, odd.")] = None,
@@ -55,21 +69,14 @@ def derived_ncct(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of simulated patients.")] = 1,
-    time_budget: Annotated[
-        float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
-    ] = None,
-    precision: Annotated[
-        Literal["32-true", "16-mixed", "bf16-mixed"] | None,
-        typer.Option(help="bf16-mixed where the device computes with it, unless given."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    time_budget: TimeBudget = None,
+    precision: PrecisionName = None,
+    device: Device = "auto",
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Patients prepared at a time.")
     ] = 1,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that draw.")] = 0,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile conv-lstm; on a CPU needs a C++ compiler.")
-    ] = False,
+    compiled: Compiled = False,
 ) -> None:  # fmt: skip
     """Train derived head CT (van de Leemput et al. 2020), or go on with it."""
     from training.fit import fastest_precision
@@ -99,12 +106,12 @@ def derived_ncct(
 
 @app.command("derived-ncct-ablations")
 def derived_ncct_ablations(
-    pairs: Annotated[Path, typer.Option(help="Folder of the prepared cases.")],
+    pairs: Pairs,
     runs: Annotated[
         Path, typer.Option(help="Folder of the runs; for time points with conv-lstm's of a.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for tables (text, CSV) and figures.")],
-    preset: Annotated[Literal["paper", "lite"], typer.Option(help="Sizes.")] = "lite",
+    preset: PresetName = "lite",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="For each size, instead of the preset's.")
     ] = None,
@@ -115,17 +122,10 @@ def derived_ncct_ablations(
     patients: Annotated[
         int, typer.Option(min=1, help="Test patients without pathology to measure on, at most.")
     ] = 12,
-    time_budget: Annotated[
-        float | None, typer.Option(min=1, help="Seconds to train; go on later with the same words.")
-    ] = None,
-    precision: Annotated[
-        Literal["32-true", "16-mixed", "bf16-mixed"] | None,
-        typer.Option(help="bf16-mixed where the device computes with it, unless given."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="On a CPU needs a C++ compiler.")
-    ] = False,
+    time_budget: TimeBudget = None,
+    precision: PrecisionName = None,
+    device: Device = "auto",
+    compiled: Compiled = False,
 ) -> None:
     """Train derived head CT with other sizes and fewer time points, and compare them."""
     from training.fit import fastest_precision
