@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning import LightningDataModule
+from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
 from inference.derived_ncct.frames import condense, to_network
@@ -21,11 +22,13 @@ CAVITY_RIM_MM = 1.4
 _BEYOND_MM = 3.0
 _CHANCE_OF_ALL_FRAMES, _CHANCE_OF_FIRST_FRAMES = 0.5, 0.5
 _SUBVOLUMES_A_CASE = 2
+_DENSE_HU, _DENSE_SMOOTHING_MM = 18.0, 2.0
 
 Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Frames of shape ``(batch, time, z, y, x)``; target and weights of shape ``(batch, z, y, x)``."""
+Cut = tuple[Float32Array, Float32Array, Float32Array]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Drawing:
         None: the scan's own, at most 19, and in half of the batches only the first few, or some.
     first : int or None
         Every sub-volume has the first time points only, at most this many; instead of ``frames``.
+    dense_share : float
+        Share of the sub-volumes that are drawn around dense tissue, which is blood or calcium:
+        there is so little of it that its contrast hardly counts otherwise.
     seed : int
     """
 
@@ -53,6 +59,7 @@ class Drawing:
     batches: int
     frames: int | None = None
     first: int | None = None
+    dense_share: float = 0.0
     seed: int = 0
 
 
@@ -60,18 +67,31 @@ class Drawing:
 class Drawable:
     """A pair, the voxels that sub-volumes are drawn around, and those that count.
 
-    ``inside`` holds flat indices, ``weight`` has shape ``(slice, row, column)``.
+    ``inside`` and, of its dense tissue, ``dense`` hold flat indices, ``weight`` has shape
+    ``(slice, row, column)``.
     """
 
     pair: Pair
     inside: IntArray
+    dense: IntArray
     weight: BoolArray
 
     @classmethod
     def of(cls, pair: Pair) -> "Drawable":
         """Around voxels of the cavity without its rim; those up to 3 mm outside of it count."""
         weight = dilate(pair.masks["cavity"], _BEYOND_MM, pair.case.spacing_mm[1:])
-        return cls(pair, np.flatnonzero(eroded_cavity(pair)), weight)
+        inside = eroded_cavity(pair)
+        return cls(pair, np.flatnonzero(inside), np.flatnonzero(dense_tissue(pair, inside)), weight)
+
+
+def dense_tissue(pair: Pair, inside: BoolArray) -> BoolArray:
+    """Where the smoothed head CT reads 18 HU more than its median, without what lies outside."""
+    sigma = [0.0, *(_DENSE_SMOOTHING_MM / spacing for spacing in pair.case.spacing_mm[1:])]
+    ncct = np.where(inside, np.asarray(pair.ncct, np.float32), 0)
+    share = ndimage.gaussian_filter(inside.astype(np.float32), sigma)
+    limit = (np.median(ncct[inside]) + _DENSE_HU) * share
+    dense: BoolArray = inside & (ndimage.gaussian_filter(ncct, sigma) > limit)
+    return dense
 
 
 class SubVolumes(Dataset[Batch]):
@@ -86,6 +106,8 @@ class SubVolumes(Dataset[Batch]):
 
     def __init__(self, cases: Sequence[Drawable], drawing: Drawing, epoch: int) -> None:
         self.cases, self.drawing, self.epoch = cases, drawing, epoch
+        # Large hemorrhages more often than small ones, but not as much as they are larger.
+        self._dense = np.sqrt([float(len(case.dense)) for case in cases])
 
     def __len__(self) -> int:
         return self.drawing.batches
@@ -95,7 +117,7 @@ class SubVolumes(Dataset[Batch]):
         drawing = self.drawing
         rng = stream(drawing.seed, "sub-volumes", self.epoch, number)
         which = [int(index) for index in rng.integers(len(self.cases), size=drawing.batch)]
-        cut = [self._cut(index, rng) for index in which]
+        cut = [self._dense_or(index, rng) for index in which]
         if drawing.first is not None:
             count = min(drawing.first, *(len(frames) for frames, _, _ in cut))
             frames = [frames[:count] for frames, _, _ in cut]
@@ -110,12 +132,18 @@ class SubVolumes(Dataset[Batch]):
             torch.from_numpy(np.stack([weight for _, _, weight in cut])),
         )
 
-    def _cut(
-        self, index: int, rng: np.random.Generator
-    ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Frames, target and weights around a voxel inside the skull."""
-        case, size = self.cases[index], self.drawing.size
-        voxel = int(rng.choice(case.inside))
+    def _dense_or(self, index: int, rng: np.random.Generator) -> Cut:
+        """Around dense tissue of any case, as often as is wanted; else anywhere in this one."""
+        share = self.drawing.dense_share
+        if not share or rng.random() >= share or not self._dense.any():
+            return self._cut(self.cases[index], self.cases[index].inside, rng)
+        case = self.cases[int(rng.choice(len(self.cases), p=self._dense / self._dense.sum()))]
+        return self._cut(case, case.dense, rng)
+
+    def _cut(self, case: Drawable, around: IntArray, rng: np.random.Generator) -> Cut:
+        """Frames, target and weights around one of some voxels."""
+        size = self.drawing.size
+        voxel = int(rng.choice(around))
         centre = [int(place) for place in np.unravel_index(voxel, case.weight.shape)]
         return (
             cut_out(case.pair.ctp, centre, size),
@@ -229,7 +257,8 @@ class ValidationSubVolumes(SubVolumes):
     def __getitem__(self, number: int) -> Batch:
         """Frames, target and weights of one sub-volume."""
         rng = stream(self.drawing.seed, "validation", number)
-        frames, target, weight = self._cut(number % len(self.cases), rng)
+        case = self.cases[number % len(self.cases)]
+        frames, target, weight = self._cut(case, case.inside, rng)
         if self.drawing.frames is not None:
             frames = with_frames(frames, self.drawing.frames)
         frames = frames[: self.drawing.first]

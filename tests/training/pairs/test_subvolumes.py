@@ -17,11 +17,13 @@ from training.pairs.subvolumes import (
     SubVolumes,
     ValidationSubVolumes,
     cut_out,
+    dense_tissue,
     eroded_cavity,
     with_frames,
 )
 
 DRAWING = Drawing(size=(4, 12, 12), batch=2, batches=6)
+WIDE = (3, 64, 64)
 sizes = st.integers(1, 9)
 
 
@@ -53,6 +55,34 @@ def test_batches_are_decided_by_seed_epoch_and_number() -> None:
         assert torch.equal(one, other)
     assert not torch.equal(first[2][1], later[2][1])
     assert not torch.equal(first[2][1], first[3][1])
+
+
+def test_dense_tissue_is_blood_not_the_bone_beside_it() -> None:
+    ill, healthy = tiny_pair(pathology=True, shape=WIDE), tiny_pair(shape=WIDE)
+    found = dense_tissue(ill, eroded_cavity(ill))
+    both = found & ill.masks["ich"]
+    assert 2 * both.sum() / (found.sum() + ill.masks["ich"].sum()) > 0.7
+    assert dense_tissue(healthy, eroded_cavity(healthy)).sum() < 0.02 * found.sum()
+
+
+def test_sub_volumes_are_drawn_around_dense_tissue_as_often_as_wanted() -> None:
+    """Of voxels with blood in two of four patients; small ones, so that few get there by chance."""
+    cases = [
+        Drawable.of(tiny_pair(str(seed), pathology=seed > 1, seed=seed, shape=WIDE))
+        for seed in range(4)
+    ]
+    blood = [frozenset(case.dense.tolist()) for case in cases]
+
+    def share(dense_share: float, chosen: list[Drawable]) -> float:
+        drawing = replace(DRAWING, size=(1, 1, 1), batches=150, dense_share=dense_share)
+        drawn = SubVolumes(chosen, drawing, 0)
+        targets = [to_hu(drawn[number][1].numpy()) for number in range(len(drawn))]
+        return float(np.mean(np.concatenate(targets) > 50))
+
+    assert all(blood[2:])
+    assert share(0.0, cases) < 0.1 < 0.4 < share(0.5, cases) < 0.65 < 0.9 < share(1.0, cases)
+    bloodless = [replace(case, dense=case.dense[:0]) for case in cases]
+    assert share(1.0, bloodless) < 0.1
 
 
 def test_targets_belong_to_their_frames_and_weights_to_the_inside() -> None:

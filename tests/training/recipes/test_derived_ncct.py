@@ -76,10 +76,11 @@ def test_b_goes_on_from_the_best_of_a_with_all_patients(
     with pytest.raises(FileNotFoundError, match="train first"):
         train(pairs, tmp_path, preset=TINY, experiment="b", device="cpu")
     train(pairs, tmp_path, preset=TINY, device="cpu")
-    seen: list[tuple[int, torch.Tensor]] = []
+    seen: list[tuple[int, float, torch.Tensor]] = []
 
     def record(module: DerivedNcct, data: PairData, plan: Plan) -> object:
-        seen.append((len(data.train), next(module.network.parameters()).detach().clone()))
+        weights = next(module.network.parameters()).detach().clone()
+        seen.append((len(data.train), data.drawing.dense_share, weights))
         return fit(module, data, plan)
 
     monkeypatch.setattr(derived_ncct, "fit", record)
@@ -87,8 +88,8 @@ def test_b_goes_on_from_the_best_of_a_with_all_patients(
     best = load_best(
         DerivedNcct(build("conv-lstm", TINY), TINY), run_folder(tmp_path, "conv-lstm", "a")
     )
-    ((count, weights),) = seen
-    assert count == 4
+    ((count, dense_share, weights),) = seen
+    assert (count, dense_share) == (4, 0.5)
     assert torch.equal(weights, next(best.parameters()))
 
 
