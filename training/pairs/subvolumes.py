@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
-from inference.derived_ncct.frames import condense, to_network
+from inference.derived_ncct.frames import FIRST_FRAMES, condense, to_network
 from inference.preprocess.morphology import dilate, erode
 from training.pairs.pair import BoolArray, Pair, case_folders
 from training.simulate.arrays import stream
@@ -20,9 +20,11 @@ CAVITY_RIM_MM = 1.4
 """What the paper's erosion takes off the cranial cavity: three voxels of 0.47 mm."""
 
 _BEYOND_MM = 3.0
-_CHANCE_OF_ALL_FRAMES, _CHANCE_OF_FIRST_FRAMES = 0.5, 0.5
-_SUBVOLUMES_A_CASE = 2
-_DENSE_HU, _DENSE_SMOOTHING_MM = 18.0, 2.0
+_PLACES = 3  # anywhere, dense tissue, vessels
+_WAYS = {"all": 0.25, "means": 0.4, "first": 0.2, "some": 0.15}
+_SMOOTHING_MM = 2.0
+_DENSE_HU = 18.0
+_VESSEL_SHARE = 0.01
 
 Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -45,12 +47,13 @@ class Drawing:
         Batches in an epoch.
     frames : int or None
         Every sub-volume has this many time points (for networks that take them as channels);
-        None: the scan's own, at most 19, and in half of the batches only the first few, or some.
+        None: the scan's own, at most 19, and in most batches fewer: means of neighbours, only the
+        first ones, or some.
     first : int or None
         Every sub-volume has the first time points only, at most this many; instead of ``frames``.
-    dense_share : float
-        Share of the sub-volumes that are drawn around dense tissue, which is blood or calcium:
-        there is so little of it that its contrast hardly counts otherwise.
+    rare_share : float
+        Share of the sub-volumes that are drawn around dense tissue, which is blood or calcium, and
+        as large a share around vessels: there is so little of them that else they hardly count.
     seed : int
     """
 
@@ -59,7 +62,7 @@ class Drawing:
     batches: int
     frames: int | None = None
     first: int | None = None
-    dense_share: float = 0.0
+    rare_share: float = 0.25
     seed: int = 0
 
 
@@ -67,13 +70,14 @@ class Drawing:
 class Drawable:
     """A pair, the voxels that sub-volumes are drawn around, and those that count.
 
-    ``inside`` and, of its dense tissue, ``dense`` hold flat indices, ``weight`` has shape
-    ``(slice, row, column)``.
+    ``inside`` and, of what is rare in it, ``dense`` and ``vessels`` hold flat indices, ``weight``
+    has shape ``(slice, row, column)``.
     """
 
     pair: Pair
     inside: IntArray
     dense: IntArray
+    vessels: IntArray
     weight: BoolArray
 
     @classmethod
@@ -81,17 +85,43 @@ class Drawable:
         """Around voxels of the cavity without its rim; those up to 3 mm outside of it count."""
         weight = dilate(pair.masks["cavity"], _BEYOND_MM, pair.case.spacing_mm[1:])
         inside = eroded_cavity(pair)
-        return cls(pair, np.flatnonzero(inside), np.flatnonzero(dense_tissue(pair, inside)), weight)
+        return cls(
+            pair,
+            np.flatnonzero(inside),
+            np.flatnonzero(dense_tissue(pair, inside)),
+            np.flatnonzero(vessels(pair, inside)),
+            weight,
+        )
 
 
 def dense_tissue(pair: Pair, inside: BoolArray) -> BoolArray:
-    """Where the smoothed head CT reads 18 HU more than its median, without what lies outside."""
-    sigma = [0.0, *(_DENSE_SMOOTHING_MM / spacing for spacing in pair.case.spacing_mm[1:])]
-    ncct = np.where(inside, np.asarray(pair.ncct, np.float32), 0)
-    share = ndimage.gaussian_filter(inside.astype(np.float32), sigma)
-    limit = (np.median(ncct[inside]) + _DENSE_HU) * share
-    dense: BoolArray = inside & (ndimage.gaussian_filter(ncct, sigma) > limit)
+    """Where the head CT reads 18 HU more than its median."""
+    smooth = _smoothed(np.asarray(pair.ncct, np.float32), inside, pair.case.spacing_mm)
+    dense: BoolArray = inside & (smooth > np.median(smooth[inside]) + _DENSE_HU)
     return dense
+
+
+def vessels(pair: Pair, inside: BoolArray) -> BoolArray:
+    """The hundredth part of the inside where the CT perfusion varies most over time."""
+    smooth = [
+        _smoothed(np.asarray(frame, np.float32), inside, pair.case.spacing_mm)[inside]
+        for frame in pair.ctp
+    ]
+    found = np.zeros_like(inside)
+    variance = np.var(smooth, axis=0)
+    found[inside] = variance >= np.quantile(variance, 1 - _VESSEL_SHARE)
+    return found
+
+
+def _smoothed(
+    image: Float32Array, inside: BoolArray, spacing_mm: tuple[float, float, float]
+) -> Float32Array:
+    """An image without noise in its slices, of what lies inside only; useless outside."""
+    sigma = [0.0, *(_SMOOTHING_MM / spacing for spacing in spacing_mm[1:])]
+    total = ndimage.gaussian_filter(np.where(inside, image, 0), sigma)
+    share = ndimage.gaussian_filter(inside.astype(np.float32), sigma)
+    mean: Float32Array = total / np.maximum(share, np.float32(1e-6))
+    return mean
 
 
 class SubVolumes(Dataset[Batch]):
@@ -117,13 +147,12 @@ class SubVolumes(Dataset[Batch]):
         drawing = self.drawing
         rng = stream(drawing.seed, "sub-volumes", self.epoch, number)
         which = [int(index) for index in rng.integers(len(self.cases), size=drawing.batch)]
-        cut = [self._dense_or(index, rng) for index in which]
+        cut = [self._around(index, rng) for index in which]
         if drawing.first is not None:
             count = min(drawing.first, *(len(frames) for frames, _, _ in cut))
             frames = [frames[:count] for frames, _, _ in cut]
         elif drawing.frames is None:
-            chosen = _time_points(min(len(frames) for frames, _, _ in cut), rng)
-            frames = [frames[chosen] for frames, _, _ in cut]
+            frames = _fewer([frames for frames, _, _ in cut], rng)
         else:
             frames = [with_frames(frames, drawing.frames) for frames, _, _ in cut]
         return (
@@ -132,13 +161,15 @@ class SubVolumes(Dataset[Batch]):
             torch.from_numpy(np.stack([weight for _, _, weight in cut])),
         )
 
-    def _dense_or(self, index: int, rng: np.random.Generator) -> Cut:
-        """Around dense tissue of any case, as often as is wanted; else anywhere in this one."""
-        share = self.drawing.dense_share
-        if not share or rng.random() >= share or not self._dense.any():
-            return self._cut(self.cases[index], self.cases[index].inside, rng)
-        case = self.cases[int(rng.choice(len(self.cases), p=self._dense / self._dense.sum()))]
-        return self._cut(case, case.dense, rng)
+    def _around(self, index: int, rng: np.random.Generator) -> Cut:
+        """Around dense tissue of any case, around vessels of this one, or anywhere in it."""
+        case, drawn = self.cases[index], rng.random() / max(self.drawing.rare_share, 1e-9)
+        if drawn < 1 and self._dense.any():
+            index = int(rng.choice(len(self.cases), p=self._dense / self._dense.sum()))
+            return self._cut(self.cases[index], self.cases[index].dense, rng)
+        if 1 <= drawn < 2 and len(case.vessels):
+            return self._cut(case, case.vessels, rng)
+        return self._cut(case, case.inside, rng)
 
     def _cut(self, case: Drawable, around: IntArray, rng: np.random.Generator) -> Cut:
         """Frames, target and weights around one of some voxels."""
@@ -152,14 +183,22 @@ class SubVolumes(Dataset[Batch]):
         )
 
 
-def _time_points(count: int, rng: np.random.Generator) -> IntArray:
-    """All time points, or the first few, or some of them in order."""
-    if rng.random() < _CHANCE_OF_ALL_FRAMES:
-        return np.arange(count)
+def _fewer(series: Sequence[Float32Array], rng: np.random.Generator) -> list[Float32Array]:
+    """All time points, later ones as means of neighbours, only the first ones, or some in order.
+
+    Means keep what there is to be seen in short sequences, from which more is learned in less time.
+    """
+    count = min(map(len, series))
+    way = rng.choice(list(_WAYS), p=list(_WAYS.values()))
+    if way == "means" and count > FIRST_FRAMES + 1:
+        most = int(rng.integers(FIRST_FRAMES + 1, count))
+        return [condense(frames[:count], most) for frames in series]
     kept = int(rng.integers(1, count + 1))
-    if rng.random() < _CHANCE_OF_FIRST_FRAMES:
-        return np.arange(kept)
-    return np.sort(rng.choice(count, kept, replace=False))
+    chosen = {
+        "first": np.arange(kept),
+        "some": np.sort(rng.choice(count, kept, replace=False)),
+    }.get(way, np.arange(count))
+    return [frames[chosen] for frames in series]
 
 
 def cut_out(
@@ -245,20 +284,20 @@ class PairData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The batches of validation."""
-        fixed = replace(
-            self.drawing, batch=1, batches=_SUBVOLUMES_A_CASE * len(self.validation), seed=0
-        )
+        fixed = replace(self.drawing, batch=1, batches=_PLACES * len(self.validation), seed=0)
         return DataLoader(ValidationSubVolumes(self.validation, fixed, 0), batch_size=None)
 
 
 class ValidationSubVolumes(SubVolumes):
-    """Sub-volumes of all cases in turn, with all time points."""
+    """Anywhere, around dense tissue and around vessels of each case, with all time points."""
 
     def __getitem__(self, number: int) -> Batch:
         """Frames, target and weights of one sub-volume."""
         rng = stream(self.drawing.seed, "validation", number)
-        case = self.cases[number % len(self.cases)]
-        frames, target, weight = self._cut(case, case.inside, rng)
+        place, index = divmod(number, len(self.cases))
+        case = self.cases[index]
+        around = (case.inside, case.dense, case.vessels)[place]
+        frames, target, weight = self._cut(case, around if len(around) else case.inside, rng)
         if self.drawing.frames is not None:
             frames = with_frames(frames, self.drawing.frames)
         frames = frames[: self.drawing.first]
