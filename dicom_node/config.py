@@ -233,8 +233,10 @@ class Config(Section):
         return self.model_copy(update={"pipelines": pipelines})
 
     def enabled_pipelines(self) -> list[str]:
-        """Names of the pipelines that are switched on."""
-        return [name for name in all_pipelines() if self.pipeline_settings(name).enabled]
+        """Names of the pipelines that are switched on, the most urgent first."""
+        known = all_pipelines()
+        enabled = [name for name in known if self.pipeline_settings(name).enabled]
+        return sorted(enabled, key=lambda name: -known[name].priority)
 
     def destinations(self) -> list[Peer]:
         """Peers that get results."""

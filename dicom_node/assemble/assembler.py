@@ -245,6 +245,7 @@ class Assembler:
                     inputs=look.uids,
                     parameters=parameters,
                     peer=row.peer,
+                    priority=pipeline.priority,
                     refusal=refusal,
                     weights=pipeline.weights_sha256(parameters),
                 ),

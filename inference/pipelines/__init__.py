@@ -50,6 +50,7 @@ class Pipeline:
     a :class:`Volume` for the others, and raises :class:`inference.errors.NotAnalysable` when no
     trustworthy result can be had. ``models(settings)`` gives the folders of the models that it
     uses; ``prepare(settings, device, compiled=…)`` does what the first run would have to wait for.
+    Jobs of a higher ``priority`` are done and sent first.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Pipeline:
     joins: SeriesKind | None = None
     models: Callable[[Any], tuple[Path, ...]] | None = None
     prepare: Callable[..., None] | None = None
+    priority: int = 0
 
     def weights_sha256(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
         """Checksums of the models that are used with these settings; empty for a damaged one."""
@@ -81,13 +83,16 @@ def pipeline(
     joins: SeriesKind | None = None,
     models: Callable[[Any], tuple[Path, ...]] | None = None,
     prepare: Callable[..., None] | None = None,
+    priority: int = 0,
 ) -> Callable[[Callable[..., PipelineResult]], Callable[..., PipelineResult]]:
     """Register the decorated ``run`` function; a name that is taken raises ValueError."""
 
     def register(run: Callable[..., PipelineResult]) -> Callable[..., PipelineResult]:
         if name in _REGISTRY:
             raise ValueError(f"two pipelines are called {name!r}")
-        _REGISTRY[name] = Pipeline(name, version, accepts, settings, run, joins, models, prepare)
+        _REGISTRY[name] = Pipeline(
+            name, version, accepts, settings, run, joins, models, prepare, priority
+        )  # fmt: skip
         return run
 
     return register

@@ -48,6 +48,7 @@ def prepare(settings: CtpDerivedNcctSettings, device: str, *, compiled: bool) ->
     settings=CtpDerivedNcctSettings,
     models=models,
     prepare=prepare,
+    priority=-1,  # after the maps, on which a treatment may wait
 )
 def run(
     series: TimeSeries, settings: CtpDerivedNcctSettings, context: RunContext

@@ -26,6 +26,7 @@ from dicom_node.process import (
 from inference.pipelines import all_pipelines
 from inference.results import PipelineResult
 from tests.support.dicom_factory import START, ctp_datasets, ncct_datasets, save, small_ctp
+from tests.support.node import PERFUSION_ONLY
 
 KEYS = {
     "study_uid", "pipeline", "version", "inputs", "status", "reason", "measurements", "findings",
@@ -46,7 +47,7 @@ def run_all(
 ) -> Records:
     """Every acquisition of a folder through every pipeline that accepts it."""
     found, unreadable = find_acquisitions(folder)
-    processor = Processor(config or Config(), output, "cpu", nifti, png)
+    processor = Processor(config or parse({"pipelines": PERFUSION_ONLY}), output, "cpu", nifti, png)
     return [
         processor.run(
             item, pipeline, refusal(item, found, len(unreadable)), lambda stage, fraction: None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread, dcmwrite
 from pydicom.uid import CTImageStorage
+from sqlalchemy import select
 
 from dicom_node import cli
 from dicom_node.check import run_checks
@@ -222,6 +223,19 @@ def test_new_weights_are_new_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         write_derived_ncct(model, seed=1)
         third = once_more(second)
     assert (second.key == job.key, third.key == job.key) == (True, False)
+
+
+def test_maps_come_before_it(tmp_path: Path) -> None:
+    """A treatment may wait for them; here and of every other patient in the queue."""
+    config = parse({"pipelines": {NAME: {"enabled": True}}})
+    names = config.enabled_pipelines()
+    assert names.index("ctp_perfusion") < names.index(NAME)
+    with small_node(tmp_path, pipelines={NAME: {"enabled": True}}) as node:
+        node.send(ctp_datasets(slices=2, time_points=10))
+        node.assembler.run_due()
+        with node.database.read() as session:
+            waiting = {job.pipeline: job.priority for job in session.scalars(select(Job))}
+    assert waiting["ctp_perfusion"] > waiting[NAME]
 
 
 def test_it_is_off_until_a_model_is_shipped() -> None:

@@ -34,6 +34,8 @@ from tests.support.scu import LOOPBACK, echo, send_datasets
 
 SCANNER_AE = "SCANNER"
 NODE_AE = "STROKENODE"
+PERFUSION_ONLY = {"ctp_derived_ncct": {"enabled": False}}
+"""Settings of pipelines for tests that need one that serves CT perfusion, not all."""
 
 
 def node_config(
@@ -60,6 +62,7 @@ def node_document(
         "send": {"interval_s": 0.2, "retry_after_s": 0.3, "retry_at_most_s": 1.0},
         "storage": {"min_free_gb": 0.0},
         "device": {"use": "cpu", "compile": False},
+        "pipelines": PERFUSION_ONLY,
         "peers": [
             {"name": "scanner", "ae_title": SCANNER_AE, "host": LOOPBACK, "may_send": True},
             *(
