@@ -3,7 +3,7 @@
 After van de Leemput et al. 2020, IEEE Trans Med Imaging 39:985: sub-volumes from inside the skull,
 mean squared error against the registered, noisy head CT, RMSProp. Experiment A trains on patients
 without pathology; B goes on from A's best checkpoint with all patients. Half of the sub-volumes are
-drawn around dense tissue and vessels, which the paper with fifty times the steps does not need.
+drawn around dense tissue and vessels; the paper draws all of them anywhere.
 Voxels more than 3 mm outside the cranial cavity do not count: the result is not used there.
 """
 
